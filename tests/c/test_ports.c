@@ -1,0 +1,763 @@
+/* The kernel ports: batches, offload state and errors over socket pairs; and, as root, a
+ * real TAP, TUN, veth pair and raw socket in a network namespace of this process. */
+#include "packets.h"
+
+#include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { VNET = VDP_F_VNET_HDR | VDP_F_CSUM | VDP_F_TSO4 | VDP_F_TSO6 | VDP_F_USO, WAIT_MS = 5000 };
+
+static const struct shape shape4 = {.version = 4, .ttl = 64, .window = 500, .size = 100};
+
+static const struct vdp_port_ops *ops_of(uint32_t type)
+{
+    switch (type) {
+    case VDP_PORT_TAP:
+        return &vdp_port_tap_ops;
+    case VDP_PORT_TUN:
+        return &vdp_port_tun_ops;
+    case VDP_PORT_PACKET:
+        return &vdp_port_packet_ops;
+    default:
+        return &vdp_port_ip_ops;
+    }
+}
+
+static struct fixture *fixture_for_port(uint32_t type, uint32_t features, int fd)
+{
+    bool l3 = type == VDP_PORT_TUN || type == VDP_PORT_IP;
+    struct fixture *fixture = fixture_new(type, l3 ? VDP_L3 : VDP_L2, features, 300);
+    fixture->ports[TARGET].ops = ops_of(type);
+    fixture_queue(fixture)->tx_fd = fd;
+    assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    return fixture;
+}
+
+static void finish(struct fixture *fixture, int other)
+{
+    int fd = fixture_queue(fixture)->tx_fd;
+    vdp_queue_clear(&fixture->worker, fixture_queue(fixture), VDP_REASON_shutdown);
+    assert_int_equal(fixture->worker.free_count, fixture->worker.packet_count - 1);
+    fixture_free(fixture);
+    close(fd);
+    if (other >= 0)
+        close(other);
+}
+
+/* As the executor hands over what a program outputs. */
+static void offer(struct fixture *fixture, struct vdp_packet *packet)
+{
+    vdp_list_append(&fixture_queue(fixture)->tx, packet);
+    vdp_stat_add(&fixture_queue(fixture)->stats.tx_queued, 1);
+    vdp_stat_add(&fixture_queue(fixture)->stats.offered, 1);
+}
+
+static int flush(struct fixture *fixture)
+{
+    struct vdp_queue *queue = fixture_queue(fixture);
+    int result = queue->port->ops->flush(&fixture->worker, queue);
+    const struct vdp_port_stats *stats = &queue->stats;
+    assert_int_equal(stats->offered, stats->tx_packets + stats->tx_dropped + stats->tx_queued);
+    assert_int_equal(stats->tx_queued, queue->tx.count);
+    return result;
+}
+
+/* Receive once; the batch's packets, and those not filled, are given back. */
+struct received {
+    int count; /* or -errno */
+    struct vdp_packet packets[VDP_BATCH];
+    uint8_t bytes[VDP_BATCH][256]; /* of the front */
+};
+
+static void receive(struct fixture *fixture, struct received *received)
+{
+    struct vdp_packet *batch[VDP_BATCH];
+    struct vdp_queue *queue = fixture_queue(fixture);
+    for (unsigned i = 0; i < VDP_BATCH; i++) {
+        batch[i] = vdp_packet_alloc(&fixture->worker);
+        assert_non_null(batch[i]);
+    }
+    received->count =
+        queue->port->ops->receive(&fixture->worker, queue, queue->tx_fd, batch, VDP_BATCH);
+    for (int i = 0; i < VDP_BATCH; i++) {
+        if (i < received->count) {
+            received->packets[i] = *batch[i];
+            size_t size = batch[i]->length < 256 ? batch[i]->length : 256;
+            memcpy(received->bytes[i], batch[i]->data, size);
+        } else {
+            assert_int_equal(batch[i]->length, 0); /* reset for the next call */
+        }
+        vdp_packet_free(&fixture->worker, batch[i]);
+    }
+}
+
+static void wait_readable(int fd)
+{
+    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    assert_int_equal(poll(&poll_fd, 1, WAIT_MS), 1);
+}
+
+/* The port's end and the other end of something that keeps message boundaries. */
+static void make_pair(int pair[2])
+{
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair), 0);
+}
+
+/* ---- without privileges ---------------------------------------------------------- */
+
+static const uint32_t frame_types[] = {VDP_PORT_TAP, VDP_PORT_PACKET};
+
+static void test_frames_are_received_in_order_with_their_marks(void **state)
+{
+    static struct received received;
+    (void)state;
+    for (unsigned t = 0; t < 2; t++) {
+        int pair[2];
+        make_pair(pair);
+        struct fixture *fixture = fixture_for_port(frame_types[t], VNET, pair[0]);
+        struct shape shape = shape4;
+        for (unsigned i = 0; i < 3; i++, shape.size = 3000) {
+            struct virtio_net_hdr header;
+            struct vdp_packet *packet = make_super(fixture, &shape, 1000);
+            vdp_vnet_store(packet, &header);
+            const struct iovec parts[2] = {{&header, 10}, {packet->data, packet->length}};
+            assert_int_equal(writev(pair[1], parts, 2), 10 + packet->length);
+            vdp_packet_free(&fixture->worker, packet);
+        }
+        receive(fixture, &received);
+        assert_int_equal(received.count, 3);
+        assert_int_equal(received.packets[0].length, 14 + 40 + 100);
+        assert_int_equal(received.packets[0].gso_type, 0);
+        assert_true(received.packets[0].needs_csum);
+        assert_int_equal(received.packets[2].gso_type, VIRTIO_NET_HDR_GSO_TCPV4);
+        assert_int_equal(received.packets[2].segments, 3);
+        receive(fixture, &received);
+        assert_int_equal(received.count, 0);
+        finish(fixture, pair[1]);
+    }
+}
+
+static void test_bad_frames_are_counted_and_the_good_ones_close_ranks(void **state)
+{
+    static struct received received;
+    (void)state;
+    for (unsigned t = 0; t < 2; t++) {
+        uint8_t bytes[64] = {0};
+        int pair[2];
+        make_pair(pair);
+        struct fixture *fixture = fixture_for_port(frame_types[t], VNET, pair[0]);
+        assert_int_equal(write(pair[1], bytes, 10), 10); /* no byte of a frame */
+        bytes[10] = 0xaa;
+        assert_int_equal(write(pair[1], bytes, 50), 50);
+        bytes[0] = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+        bytes[6] = bytes[7] = 0xff; /* csum_start */
+        assert_int_equal(write(pair[1], bytes, 60), 60);
+        bytes[0] = 0;
+        assert_int_equal(write(pair[1], bytes, 40), 40);
+        bytes[1] = 2; /* no GSO type */
+        assert_int_equal(write(pair[1], bytes, 60), 60);
+        receive(fixture, &received);
+        assert_int_equal(received.count, 2);
+        assert_int_equal(received.packets[0].length, 40);
+        assert_int_equal(received.packets[1].length, 30);
+        assert_int_equal(received.bytes[1][0], 0xaa);
+        assert_int_equal(fixture_drops(fixture, VDP_REASON_rx_error), 1);
+        assert_int_equal(fixture_drops(fixture, VDP_REASON_vnet_hdr_invalid), 2);
+        assert_int_equal(fixture_queue(fixture)->stats.dropped, 3);
+        assert_int_equal(fixture_queue(fixture)->stats.rx_bytes, 10 + 60 + 60);
+        finish(fixture, pair[1]);
+    }
+}
+
+static void test_layer3_packets_get_their_ethertype(void **state)
+{
+    static struct received received;
+    const uint32_t types[] = {VDP_PORT_TUN, VDP_PORT_IP};
+    uint8_t bytes[40] = {0x45};
+    (void)state;
+    for (unsigned t = 0; t < 2; t++) {
+        int pair[2];
+        make_pair(pair);
+        struct fixture *fixture = fixture_for_port(types[t], 0, pair[0]);
+        bytes[0] = 0x45;
+        assert_int_equal(write(pair[1], bytes, 40), 40);
+        bytes[0] = 0x60;
+        assert_int_equal(write(pair[1], bytes, 40), 40);
+        receive(fixture, &received);
+        assert_int_equal(received.count, 2);
+        assert_int_equal(vdp_load_be32(received.packets[0].meta), VDP_L3);
+        assert_int_equal(vdp_load_be32(received.packets[0].meta + 4), 0x0800);
+        assert_int_equal(vdp_load_be32(received.packets[1].meta + 4), 0x86dd);
+        finish(fixture, pair[1]);
+    }
+}
+
+static void test_frames_are_sent_in_order_with_their_marks(void **state)
+{
+    uint8_t bytes[8192];
+    (void)state;
+    for (unsigned t = 0; t < 2; t++) {
+        int pair[2];
+        make_pair(pair);
+        struct fixture *fixture = fixture_for_port(frame_types[t], VNET, pair[0]);
+        struct shape shape = shape4;
+        offer(fixture, make_packet(fixture, &shape));
+        shape.size = 3000;
+        offer(fixture, make_super(fixture, &shape, 1000));
+        assert_int_equal(flush(fixture), 0);
+        assert_int_equal(fixture_queue(fixture)->stats.tx_packets, 2);
+        assert_int_equal(fixture_queue(fixture)->stats.tx_segments, 4);
+        struct virtio_net_hdr header;
+        assert_int_equal(read(pair[1], bytes, sizeof bytes), 10 + 154);
+        memcpy(&header, bytes, 10);
+        assert_int_equal(header.flags, 0);
+        assert_int_equal(read(pair[1], bytes, sizeof bytes), 10 + 3054);
+        memcpy(&header, bytes, 10);
+        assert_int_equal(header.flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
+        assert_int_equal(header.gso_type, VIRTIO_NET_HDR_GSO_TCPV4);
+        assert_int_equal(header.gso_size, 1000);
+        assert_int_equal(header.hdr_len, 54);
+        finish(fixture, pair[1]);
+    }
+}
+
+static void test_a_full_socket_keeps_the_rest_in_line(void **state)
+{
+    uint8_t bytes[256];
+    (void)state;
+    for (unsigned t = 0; t < 2; t++) {
+        int pair[2];
+        make_pair(pair);
+        struct fixture *fixture = fixture_for_port(frame_types[t], 0, pair[0]);
+        struct shape shape = shape4;
+        int size = 1; /* the least that there is: a few frames */
+        assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+        for (uint32_t i = 0; i < 200; i++) {
+            shape.sequence = i;
+            offer(fixture, make_packet(fixture, &shape));
+        }
+        int result = flush(fixture);
+        assert_int_equal(result, -EAGAIN);
+        assert_true(fixture_queue(fixture)->tx.count > 0);
+        for (uint32_t i = 0; i < 200; i++) {
+            while (recv(pair[1], bytes, sizeof bytes, MSG_DONTWAIT) < 0) {
+                assert_int_equal(errno, EAGAIN);
+                assert_int_equal(result, -EAGAIN); /* else one is missing */
+                result = flush(fixture);
+            }
+            assert_int_equal(vdp_load_be32(bytes + 34 + 4), i);
+        }
+        assert_int_equal(fixture_queue(fixture)->stats.tx_dropped, 0);
+        finish(fixture, pair[1]);
+    }
+}
+
+static void test_what_is_no_frame_is_not_sent(void **state)
+{
+    int pair[2];
+    (void)state;
+    make_pair(pair);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_PACKET, 0, pair[0]);
+    for (unsigned i = 0; i < 3; i++) {
+        struct vdp_packet *packet = make_packet(fixture, &shape4);
+        if (i == 1)
+            packet->length = 13;
+        offer(fixture, packet);
+    }
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_drops(fixture, VDP_REASON_tx_error), 1);
+    assert_int_equal(fixture_queue(fixture)->stats.tx_packets, 2);
+    finish(fixture, pair[1]);
+}
+
+static void test_a_tun_carries_ip_only(void **state)
+{
+    int pair[2];
+    (void)state;
+    make_pair(pair);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TUN, 0, pair[0]);
+    struct vdp_packet *packet = make_packet(fixture, &shape4);
+    packet->data[0] = 0x00;
+    offer(fixture, packet);
+    packet = make_packet(fixture, &shape4);
+    packet->length = 0;
+    offer(fixture, packet);
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_drops(fixture, VDP_REASON_protocol_unsupported), 2);
+    finish(fixture, pair[1]);
+}
+
+static void test_an_ip_socket_carries_ipv4_only(void **state)
+{
+    int pair[2];
+    (void)state;
+    make_pair(pair);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_IP, 0, pair[0]);
+    struct shape shape = shape4;
+    shape.version = 6;
+    shape.l3 = true;
+    offer(fixture, make_packet(fixture, &shape));
+    struct vdp_packet *packet = make_packet(fixture, &shape);
+    packet->data[0] = 0x45;
+    packet->length = 19;
+    offer(fixture, packet);
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_drops(fixture, VDP_REASON_protocol_unsupported), 2);
+    finish(fixture, pair[1]);
+}
+
+static void test_a_frame_cut_short_is_an_error(void **state)
+{
+    uint8_t bytes[300] = {0};
+    (void)state;
+    for (unsigned t = 0; t < 2; t++) {
+        int pair[2];
+        make_pair(pair);
+        struct fixture *fixture = fixture_for_port(frame_types[t], 0, pair[0]);
+        struct vdp_packet *packet = vdp_packet_alloc(&fixture->worker);
+        packet->data = packet->buffer + VDP_BUFFER_SIZE - 200;
+        assert_int_equal(write(pair[1], bytes, 300), 300);
+        struct vdp_queue *queue = fixture_queue(fixture);
+        assert_int_equal(queue->port->ops->receive(&fixture->worker, queue, pair[0], &packet, 1), 0);
+        assert_int_equal(fixture_drops(fixture, VDP_REASON_rx_error), 1);
+        vdp_packet_free(&fixture->worker, packet);
+        finish(fixture, pair[1]);
+    }
+}
+
+static void test_a_closed_descriptor_is_a_failure(void **state)
+{
+    static struct received received;
+    const uint32_t types[] = {VDP_PORT_TAP, VDP_PORT_TUN, VDP_PORT_PACKET, VDP_PORT_IP};
+    (void)state;
+    for (unsigned t = 0; t < 4; t++) {
+        int pair[2];
+        make_pair(pair);
+        struct fixture *fixture = fixture_for_port(types[t], 0, pair[0]);
+        struct shape shape = shape4;
+        shape.l3 = types[t] == VDP_PORT_TUN || types[t] == VDP_PORT_IP;
+        offer(fixture, make_packet(fixture, &shape));
+        close(pair[0]);
+        assert_int_equal(flush(fixture), -EBADF);
+        assert_int_equal(fixture_queue(fixture)->tx.count, 1); /* the core drops it */
+        receive(fixture, &received);
+        assert_int_equal(received.count, -EBADF);
+        fixture_queue(fixture)->tx_fd = dup(pair[1]);
+        finish(fixture, pair[1]);
+    }
+}
+
+/* ---- with the kernel ------------------------------------------------------------- */
+
+static int in_namespace(void **state)
+{
+    if (geteuid() != 0 || unshare(CLONE_NEWNET) != 0)
+        return 0; /* the tests below see a NULL state and skip */
+    if (system("ip link set lo up && sysctl -qw net.ipv6.conf.all.disable_ipv6=1"
+               " net.ipv6.conf.default.disable_ipv6=1") != 0)
+        return 0;
+    *state = state;
+    return 0;
+}
+
+#define NEEDS_ROOT(state)                                                                        \
+    do {                                                                                         \
+        if (*(state) == NULL)                                                                    \
+            skip();                                                                              \
+    } while (0)
+
+static void run(const char *command)
+{
+    if (system(command) != 0)
+        fail_msg("%s", command);
+}
+
+static int open_tun(const char *name, short flags, unsigned offloads)
+{
+    struct ifreq request = {0};
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK);
+    if (fd < 0)
+        skip();
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    request.ifr_flags = (short)(flags | IFF_NO_PI | IFF_VNET_HDR);
+    assert_int_equal(ioctl(fd, TUNSETIFF, &request), 0);
+    assert_int_equal(ioctl(fd, TUNSETOFFLOAD, offloads), 0);
+    return fd;
+}
+
+/* A packet socket on an interface, with vnet headers. */
+static int open_packet(const char *name, bool vnet)
+{
+    struct ifreq request = {0};
+    int on = 1, fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
+    assert_true(fd >= 0);
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    assert_int_equal(ioctl(fd, SIOCGIFINDEX, &request), 0);
+    const struct sockaddr_ll address = {.sll_family = AF_PACKET,
+                                        .sll_protocol = htons(ETH_P_ALL),
+                                        .sll_ifindex = request.ifr_ifindex};
+    assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &on, sizeof on), 0);
+    assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &on, sizeof on), 0);
+    if (vnet)
+        assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof on), 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+static void send_frame(int fd, const struct virtio_net_hdr *header, const struct vdp_packet *packet)
+{
+    struct virtio_net_hdr copy = *header;
+    const struct iovec parts[2] = {{&copy, sizeof copy}, {packet->data, packet->length}};
+    assert_int_equal(writev(fd, parts, 2), (int)(packet->length + sizeof copy));
+}
+
+static ssize_t read_frame(int fd, struct virtio_net_hdr *header, uint8_t *bytes, size_t size)
+{
+    const struct iovec parts[2] = {{header, sizeof *header}, {bytes, size}};
+    wait_readable(fd);
+    return readv(fd, parts, 2) - (ssize_t)sizeof *header;
+}
+
+static const unsigned tun_offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
+
+static void test_a_tap_takes_and_gives_super_packets(void **state)
+{
+    static struct received received;
+    static uint8_t bytes[70000];
+    struct virtio_net_hdr header;
+    NEEDS_ROOT(state);
+    int tap = open_tun("vdptap0", IFF_TAP, tun_offloads);
+    run("ip link set vdptap0 up");
+    int peer = open_packet("vdptap0", true);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TAP, VNET, tap);
+    struct shape shape = shape4;
+    shape.size = 30000;
+    struct vdp_packet *packet = make_super(fixture, &shape, 1448);
+    vdp_vnet_store(packet, &header);
+    send_frame(peer, &header, packet);
+    wait_readable(tap);
+    receive(fixture, &received);
+    assert_int_equal(received.count, 1);
+    assert_int_equal(received.packets[0].length, packet->length);
+    assert_int_equal(received.packets[0].gso_size, 1448);
+    assert_int_equal(received.packets[0].segments, 21);
+    offer(fixture, packet);
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(read_frame(peer, &header, bytes, sizeof bytes), 14 + 40 + 30000);
+    assert_int_equal(header.gso_type, VIRTIO_NET_HDR_GSO_TCPV4);
+    assert_int_equal(header.gso_size, 1448);
+    finish(fixture, peer);
+}
+
+static void test_a_tun_takes_and_gives_packets(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    int tun = open_tun("vdptun0", IFF_TUN, tun_offloads);
+    run("ip link set vdptun0 up");
+    int peer = open_packet("vdptun0", true);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TUN, VNET, tun);
+    struct shape shape = shape4;
+    struct virtio_net_hdr header = {0};
+    uint8_t bytes[1024];
+    shape.l3 = true;
+    struct vdp_packet *packet = make_packet(fixture, &shape);
+    send_frame(peer, &header, packet);
+    wait_readable(tun);
+    receive(fixture, &received);
+    assert_int_equal(received.count, 1);
+    assert_int_equal(vdp_load_be32(received.packets[0].meta + 4), 0x0800);
+    assert_memory_equal(received.bytes[0], packet->data, packet->length);
+    offer(fixture, packet);
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(read_frame(peer, &header, bytes, sizeof bytes), 140);
+    finish(fixture, peer);
+}
+
+/* Linux takes at most 128 datagrams in a UDP super-packet (UDP_MAX_SEGMENTS): EINVAL. */
+static void test_a_refused_super_packet_is_sent_in_parts(void **state)
+{
+    uint8_t bytes[2048];
+    struct virtio_net_hdr header;
+    NEEDS_ROOT(state);
+    int tap = open_tun("vdptap1", IFF_TAP, tun_offloads);
+    run("ip link set vdptap1 up");
+    int peer = open_packet("vdptap1", true);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TAP, VNET, tap);
+    struct shape shape = shape4;
+    shape.udp = true;
+    shape.size = 200 * 100;
+    offer(fixture, make_super(fixture, &shape, 100));
+    shape.size = 77;
+    offer(fixture, make_packet(fixture, &shape));
+    assert_int_equal(flush(fixture), 0);
+    const struct vdp_port_stats *stats = &fixture_queue(fixture)->stats;
+    if (stats->tx_packets == 2) {
+        finish(fixture, peer);
+        skip(); /* this kernel takes them all */
+    }
+    assert_int_equal(stats->offered, 201);
+    assert_int_equal(stats->tx_packets, 201);
+    assert_int_equal(fixture->queues[ORIGIN].stats.segmented, 199);
+    assert_int_equal(fixture->queues[ORIGIN].stats.forwarded, 199);
+    assert_int_equal(read_frame(peer, &header, bytes, sizeof bytes), 14 + 28 + 100);
+    finish(fixture, peer);
+}
+
+static void test_parts_without_a_buffer_are_counted(void **state)
+{
+    NEEDS_ROOT(state);
+    int tap = open_tun("vdptap4", IFF_TAP, tun_offloads);
+    run("ip link set vdptap4 up");
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TAP, VNET, tap);
+    struct vdp_packet_list taken = {0};
+    struct shape shape = shape4;
+    shape.udp = true;
+    shape.size = 200 * 100;
+    offer(fixture, make_super(fixture, &shape, 100));
+    while (fixture->worker.free_count > 50)
+        vdp_list_append(&taken, vdp_packet_alloc(&fixture->worker));
+    assert_int_equal(flush(fixture), 0);
+    while (taken.count > 0)
+        vdp_packet_free(&fixture->worker, vdp_list_take(&taken));
+    const struct vdp_port_stats *stats = &fixture_queue(fixture)->stats;
+    bool refused = stats->tx_packets > 1;
+    if (refused) {
+        assert_int_equal(stats->tx_packets, 51);
+        assert_int_equal(stats->tx_dropped, 149);
+        assert_int_equal(fixture_drops(fixture, VDP_REASON_no_buffer), 149);
+    }
+    finish(fixture, -1);
+    if (!refused)
+        skip(); /* this kernel takes them all */
+}
+
+static void test_a_tap_that_is_down_drops_and_comes_back(void **state)
+{
+    NEEDS_ROOT(state);
+    int tap = open_tun("vdptap2", IFF_TAP, tun_offloads);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TAP, VNET, tap);
+    offer(fixture, make_packet(fixture, &shape4));
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_drops(fixture, VDP_REASON_port_down), 1);
+    run("ip link set vdptap2 up");
+    offer(fixture, make_packet(fixture, &shape4));
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_queue(fixture)->stats.tx_packets, 1);
+    finish(fixture, -1);
+}
+
+static void test_a_tap_that_is_gone_is_a_failure(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    int tap = open_tun("vdptap3", IFF_TAP, tun_offloads);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TAP, VNET, tap);
+    run("ip link del vdptap3");
+    receive(fixture, &received);
+    assert_int_equal(received.count, -EBADFD);
+    offer(fixture, make_packet(fixture, &shape4));
+    assert_int_equal(flush(fixture), -EBADFD);
+    finish(fixture, -1);
+}
+
+static void make_veth_pair(void)
+{
+    run("ip link add vdpa type veth peer name vdpb && ip link set vdpa up && ip link set vdpb up");
+}
+
+static void test_frames_cross_a_veth_pair(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    int here = open_packet("vdpa", true), there = open_packet("vdpb", true);
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, here);
+    struct fixture *b = fixture_for_port(VDP_PORT_PACKET, VNET, there);
+    struct shape shape = shape4;
+    for (uint32_t i = 0; i < 100; i++) {
+        shape.sequence = i;
+        offer(a, make_packet(a, &shape));
+    }
+    shape.size = 30000;
+    offer(a, make_super(a, &shape, 1448));
+    assert_int_equal(flush(a), 0);
+    uint32_t next = 0;
+    while (next < 101) {
+        wait_readable(there);
+        receive(b, &received);
+        assert_true(received.count > 0);
+        for (int i = 0; i < received.count; i++, next++)
+            assert_int_equal(vdp_load_be32(received.bytes[i] + 34 + 4), next < 100 ? next : 99);
+    }
+    const struct vdp_packet *last = &received.packets[received.count - 1];
+    assert_int_equal(last->length, 14 + 40 + 30000);
+    assert_int_equal(last->segments, 21);
+    run("ip link del vdpa");
+    finish(a, -1);
+    finish(b, -1);
+}
+
+static void test_a_stripped_vlan_tag_is_put_back(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    int here = open_packet("vdpa", true), there = open_packet("vdpb", true);
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, here);
+    struct fixture *b = fixture_for_port(VDP_PORT_PACKET, VNET, there);
+    struct shape shape = shape4;
+    shape.vlans = 1;
+    shape.size = 3000;
+    struct vdp_packet *packet = make_super(a, &shape, 1000);
+    uint32_t length = packet->length;
+    uint8_t front[18];
+    memcpy(front, packet->data, sizeof front);
+    offer(a, packet);
+    assert_int_equal(flush(a), 0);
+    wait_readable(there);
+    receive(b, &received);
+    assert_int_equal(received.count, 1);
+    assert_int_equal(received.packets[0].length, length);
+    assert_memory_equal(received.bytes[0], front, sizeof front);
+    assert_int_equal(received.packets[0].segments, 3);
+    /* The marks know of the four bytes. */
+    assert_int_equal(received.packets[0].csum_start - vdp_packet_headroom(&received.packets[0]), 38);
+    run("ip link del vdpa");
+    finish(a, -1);
+    finish(b, -1);
+}
+
+static void test_a_frame_above_the_mtu_is_told_so(void **state)
+{
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, open_packet("vdpa", true));
+    struct shape shape = shape4;
+    shape.size = 3000;
+    offer(a, make_packet(a, &shape));
+    offer(a, make_packet(a, &shape4));
+    assert_int_equal(flush(a), 0);
+    assert_int_equal(fixture_drops(a, VDP_REASON_mtu_exceeded), 1);
+    assert_int_equal(fixture_queue(a)->stats.tx_packets, 1);
+    run("ip link del vdpa");
+    finish(a, -1);
+}
+
+static void test_an_interface_that_goes_down_drops_and_comes_back(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, open_packet("vdpa", true));
+    run("ip link set vdpa down");
+    receive(a, &received);
+    assert_int_equal(received.count, 0); /* ENETDOWN, once */
+    offer(a, make_packet(a, &shape4));
+    assert_int_equal(flush(a), 0);
+    assert_int_equal(fixture_drops(a, VDP_REASON_port_down), 1);
+    run("ip link set vdpa up");
+    offer(a, make_packet(a, &shape4));
+    assert_int_equal(flush(a), 0);
+    assert_int_equal(fixture_queue(a)->stats.tx_packets, 1);
+    run("ip link del vdpa");
+    finish(a, -1);
+}
+
+static void test_an_interface_that_is_gone_is_a_failure(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, open_packet("vdpa", true));
+    run("ip link del vdpa");
+    receive(a, &received);
+    assert_int_equal(received.count, -ENODEV);
+    offer(a, make_packet(a, &shape4));
+    assert_int_equal(flush(a), -ENXIO);
+    finish(a, -1);
+}
+
+static int open_raw(int hdrincl)
+{
+    int fd = socket(AF_INET, SOCK_RAW, IPPROTO_GRE);
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_HDRINCL, &hdrincl, sizeof hdrincl), 0);
+    return fd;
+}
+
+/* An IPv4 packet of protocol 47 from loopback to `destination`. */
+static struct vdp_packet *make_gre(struct fixture *fixture, uint32_t destination, uint32_t size)
+{
+    struct shape shape = shape4;
+    shape.l3 = true;
+    shape.size = size;
+    struct vdp_packet *packet = make_packet(fixture, &shape);
+    packet->data[9] = IPPROTO_GRE;
+    vdp_store_be32(packet->data + 12, 0x7f000001);
+    vdp_store_be32(packet->data + 16, destination);
+    return packet;
+}
+
+static void test_packets_cross_a_raw_socket(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    run("ip link set lo mtu 1500");
+    struct fixture *fixture = fixture_for_port(VDP_PORT_IP, 0, open_raw(1));
+    offer(fixture, make_gre(fixture, 0x7f000002, 100));
+    offer(fixture, make_gre(fixture, 0x0a000001, 100));  /* no route */
+    offer(fixture, make_gre(fixture, 0x7f000002, 2000)); /* above the MTU */
+    offer(fixture, make_gre(fixture, 0x7f000003, 200));
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_drops(fixture, VDP_REASON_tx_error), 1);
+    assert_int_equal(fixture_drops(fixture, VDP_REASON_mtu_exceeded), 1);
+    assert_int_equal(fixture_queue(fixture)->stats.tx_packets, 2);
+    wait_readable(fixture_queue(fixture)->tx_fd);
+    receive(fixture, &received);
+    assert_int_equal(received.count, 2);
+    assert_int_equal(received.packets[0].length, 140);
+    assert_int_equal(vdp_load_be32(received.bytes[0] + 16), 0x7f000002);
+    assert_int_equal(vdp_load_be32(received.bytes[1] + 16), 0x7f000003);
+    finish(fixture, -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_frames_are_received_in_order_with_their_marks),
+        cmocka_unit_test(test_bad_frames_are_counted_and_the_good_ones_close_ranks),
+        cmocka_unit_test(test_layer3_packets_get_their_ethertype),
+        cmocka_unit_test(test_frames_are_sent_in_order_with_their_marks),
+        cmocka_unit_test(test_a_full_socket_keeps_the_rest_in_line),
+        cmocka_unit_test(test_what_is_no_frame_is_not_sent),
+        cmocka_unit_test(test_a_tun_carries_ip_only),
+        cmocka_unit_test(test_an_ip_socket_carries_ipv4_only),
+        cmocka_unit_test(test_a_frame_cut_short_is_an_error),
+        cmocka_unit_test(test_a_closed_descriptor_is_a_failure),
+        cmocka_unit_test(test_a_tap_takes_and_gives_super_packets),
+        cmocka_unit_test(test_a_tun_takes_and_gives_packets),
+        cmocka_unit_test(test_a_refused_super_packet_is_sent_in_parts),
+        cmocka_unit_test(test_parts_without_a_buffer_are_counted),
+        cmocka_unit_test(test_a_tap_that_is_down_drops_and_comes_back),
+        cmocka_unit_test(test_a_tap_that_is_gone_is_a_failure),
+        cmocka_unit_test(test_frames_cross_a_veth_pair),
+        cmocka_unit_test(test_a_stripped_vlan_tag_is_put_back),
+        cmocka_unit_test(test_a_frame_above_the_mtu_is_told_so),
+        cmocka_unit_test(test_an_interface_that_goes_down_drops_and_comes_back),
+        cmocka_unit_test(test_an_interface_that_is_gone_is_a_failure),
+        cmocka_unit_test(test_packets_cross_a_raw_socket),
+    };
+    return cmocka_run_group_tests(tests, in_namespace, NULL);
+}

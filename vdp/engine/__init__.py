@@ -1,0 +1,1 @@
+"""The fast path: a generic C engine (engine.h) and what Python says to it."""

@@ -1,0 +1,200 @@
+/* Counters and states that programs name by number.
+ *
+ * A counter is one cell per worker, summed when read; a state is one cell for all.  Cells
+ * come in chunks that never move, published before the id is handed out. */
+#include "counter.h"
+
+#include <stdlib.h>
+
+/* Which numbers are in use: 1 and up, freed ones first. */
+struct vdp_ids {
+    uint32_t next, free_count, free_size;
+    uint32_t *free;
+    uint8_t used[(size_t)VDP_COUNTER_CHUNKS * VDP_COUNTER_CHUNK / 8];
+};
+
+enum { IDS = VDP_COUNTER_CHUNKS * VDP_COUNTER_CHUNK };
+
+static bool used(const struct vdp_ids *ids, uint32_t id)
+{
+    return id < IDS && ids->used[id / 8] >> (id % 8) & 1;
+}
+
+/* An id, or -ENOSPC. */
+static int ids_take(struct vdp_ids *ids)
+{
+    uint32_t id = ids->free_count ? ids->free[--ids->free_count] : ids->next;
+
+    if (id >= IDS)
+        return -ENOSPC;
+    if (id == ids->next)
+        ids->next++;
+    ids->used[id / 8] |= (uint8_t)(1u << (id % 8));
+    return (int)id;
+}
+
+static int ids_give(struct vdp_ids *ids, uint32_t id)
+{
+    if (!used(ids, id))
+        return -ENOENT;
+    if (ids->free_count == ids->free_size) {
+        uint32_t size = ids->free_size ? 2 * ids->free_size : 64;
+        void *grown = realloc(ids->free, size * sizeof *ids->free);
+        if (!grown)
+            return -ENOMEM;
+        ids->free = grown;
+        ids->free_size = size;
+    }
+    ids->used[id / 8] &= (uint8_t)~(1u << (id % 8));
+    ids->free[ids->free_count++] = id;
+    return 0;
+}
+
+int vdp_counters_open(struct vdp_engine *engine)
+{
+    engine->counter_ids = calloc(1, sizeof *engine->counter_ids);
+    engine->state_ids = calloc(1, sizeof *engine->state_ids);
+    if (!engine->counter_ids || !engine->state_ids)
+        return -ENOMEM;
+    engine->counter_ids->next = engine->state_ids->next = 1;
+    return 0;
+}
+
+static void ids_free(struct vdp_ids *ids)
+{
+    if (ids)
+        free(ids->free);
+    free(ids);
+}
+
+void vdp_counters_close(struct vdp_engine *engine)
+{
+    for (uint32_t i = 0; i < VDP_COUNTER_CHUNKS; i++) {
+        free((void *)engine->states[i]);
+        for (uint32_t w = 0; w < engine->config.workers; w++)
+            free(engine->workers[w].counters[i]);
+    }
+    ids_free(engine->counter_ids);
+    ids_free(engine->state_ids);
+    free(engine->counter_base);
+}
+
+static struct vdp_count sum(struct vdp_engine *engine, uint32_t id)
+{
+    struct vdp_count total = {0, 0};
+
+    for (uint32_t w = 0; w < engine->config.workers; w++) {
+        const struct vdp_count *chunk = engine->workers[w].counters[id / VDP_COUNTER_CHUNK];
+        if (!chunk)
+            continue;
+        total.packets += vdp_stat_read(&chunk[id % VDP_COUNTER_CHUNK].packets);
+        total.bytes += vdp_stat_read(&chunk[id % VDP_COUNTER_CHUNK].bytes);
+    }
+    return total;
+}
+
+/* See to it that each worker has the cell, and the base has a place for it. */
+static int provide(struct vdp_engine *engine, uint32_t id)
+{
+    uint32_t chunk = id / VDP_COUNTER_CHUNK;
+
+    for (uint32_t w = 0; w < engine->config.workers; w++) {
+        if (engine->workers[w].counters[chunk])
+            continue;
+        struct vdp_count *cells = calloc(VDP_COUNTER_CHUNK, sizeof *cells);
+        if (!cells)
+            return -ENOMEM;
+        atomic_store_explicit(&engine->workers[w].counters[chunk], cells, memory_order_release);
+    }
+    if (id >= engine->counter_base_size) {
+        uint32_t size = (chunk + 1) * VDP_COUNTER_CHUNK;
+        void *grown = realloc(engine->counter_base, size * sizeof *engine->counter_base);
+        if (!grown)
+            return -ENOMEM;
+        engine->counter_base = grown;
+        engine->counter_base_size = size;
+    }
+    return 0;
+}
+
+int vdp_counter_new(struct vdp_engine *engine)
+{
+    int id = ids_take(engine->counter_ids);
+
+    if (id < 0)
+        return id;
+    int result = provide(engine, (uint32_t)id);
+    if (result < 0) {
+        (void)ids_give(engine->counter_ids, (uint32_t)id);
+        return result;
+    }
+    /* What an earlier owner counted stays below the base. */
+    engine->counter_base[id] = sum(engine, (uint32_t)id);
+    return id;
+}
+
+int vdp_counter_free(struct vdp_engine *engine, uint32_t counter)
+{
+    return ids_give(engine->counter_ids, counter);
+}
+
+int vdp_counter_read(struct vdp_engine *engine, uint32_t counter, struct vdp_count *count)
+{
+    if (!used(engine->counter_ids, counter))
+        return -ENOENT;
+    *count = sum(engine, counter);
+    count->packets -= engine->counter_base[counter].packets;
+    count->bytes -= engine->counter_base[counter].bytes;
+    return 0;
+}
+
+static _Atomic uint32_t *state_of(struct vdp_engine *engine, uint32_t id)
+{
+    if (!used(engine->state_ids, id))
+        return NULL;
+    return &engine->states[id / VDP_COUNTER_CHUNK][id % VDP_COUNTER_CHUNK];
+}
+
+int vdp_state_new(struct vdp_engine *engine, uint32_t initial)
+{
+    int id = ids_take(engine->state_ids);
+
+    if (id < 0)
+        return id;
+    uint32_t chunk = (uint32_t)id / VDP_COUNTER_CHUNK;
+    if (!engine->states[chunk]) {
+        _Atomic uint32_t *cells = calloc(VDP_COUNTER_CHUNK, sizeof *cells);
+        if (!cells) {
+            (void)ids_give(engine->state_ids, (uint32_t)id);
+            return -ENOMEM;
+        }
+        atomic_store_explicit(&engine->states[chunk], cells, memory_order_release);
+    }
+    atomic_store(state_of(engine, (uint32_t)id), initial);
+    return id;
+}
+
+int vdp_state_free(struct vdp_engine *engine, uint32_t state)
+{
+    return ids_give(engine->state_ids, state);
+}
+
+int vdp_state_read(struct vdp_engine *engine, uint32_t state, uint32_t *value)
+{
+    _Atomic uint32_t *cell = state_of(engine, state);
+
+    if (!cell)
+        return -ENOENT;
+    *value = atomic_load(cell);
+    return 0;
+}
+
+int vdp_state_write(struct vdp_engine *engine, uint32_t state, uint32_t value)
+{
+    _Atomic uint32_t *cell = state_of(engine, state);
+
+    if (!cell)
+        return -ENOENT;
+    atomic_store(cell, value);
+    return 0;
+}

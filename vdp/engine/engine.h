@@ -1,0 +1,326 @@
+/* The engine's public face: everything Python, the C tests and the fuzzers may call.
+ *
+ * The engine is the fast path.  It owns packets, ports' I/O, the classifier and the
+ * counters; it knows IPv4, IPv6, TCP and UDP as a NIC's offload engine does, and no
+ * tunnel at all.  What to do with a packet it is told by programs (see "Actions").
+ *
+ * Threads.  A worker is one thread that owns its flow table, queues and packet pool.
+ * Every function here that touches a worker's tables runs *on* that worker, between
+ * two of its batches (worker.c, vdp_worker_call); the caller waits for it.  Where the
+ * engine is not started, the caller is the worker.  Functions are to be called from
+ * one control thread at a time.
+ *
+ * Errors: negative errno.  -ENODEV: no such port or worker; -ENOENT: no such flow, counter
+ * or state; -EEXIST: a flow of that very match is there; -EBUSY: not while it is started;
+ * -EINVAL: arguments that contradict themselves or the limits.  Byte order: packet bytes and meta are as on the wire
+ * (big-endian); all struct fields are the host's.
+ *
+ * What stands between the two cffi lines is read by the binding as it is: plain
+ * declarations, enums for constants, no preprocessor. */
+#ifndef VDP_ENGINE_H
+#define VDP_ENGINE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cffi:begin */
+enum vdp_limit {
+    VDP_WINDOW = 256,        /* bytes at a packet's front that a flow may match */
+    VDP_META_WORDS = 8,      /* 32-bit words of metadata that a flow may match */
+    VDP_META_SIZE = 32,      /* the same in bytes */
+    VDP_HEADROOM = 256,      /* bytes that one PUSH may put in front of a packet */
+    VDP_MAX_LENGTH = 65792,  /* largest packet: 64 KiB and a header budget of 256 */
+    VDP_BATCH = 64,          /* packets received from a queue at once */
+    VDP_MAX_ACTIONS = 256,   /* actions in one program */
+    VDP_MAX_CLONES = 64,     /* copies that one packet's run may make */
+    VDP_MAX_BLOB = 8192,     /* bytes of constants in one program */
+    VDP_MAX_REASONS = 128,   /* drop reasons, the engine's and the plugins' */
+    VDP_MAX_WORKERS = 16,
+    VDP_MAX_DEPTH = 8,       /* passages through cells (and looping ports) */
+    VDP_NAME_SIZE = 32
+};
+
+/* The first metadata word; OVS calls it packet type. */
+enum vdp_packet_type { VDP_L2 = 0, VDP_L3 = 1 };
+
+/* Metadata: 32 bytes, eight big-endian words that travel with a packet and can be
+ * matched.  Word 0 is the packet type, word 1 the EtherType of an L3 packet (0 for
+ * L2), words 2 to 7 are registers for handlers, zero on receive; a cell keeps them all. */
+enum vdp_meta_word { VDP_META_TYPE = 0, VDP_META_PROTOCOL = 1, VDP_META_REG = 2 };
+
+enum vdp_port_type {
+    VDP_PORT_MEMORY = 0, /* in process: vdp_memory_inject, vdp_memory_collect */
+    VDP_PORT_TAP = 1,    /* a TAP queue: readv/writev of vnet header + frame (L2) */
+    VDP_PORT_TUN = 2,    /* a TUN queue, IFF_NO_PI: vnet header + packet (L3) */
+    VDP_PORT_PACKET = 3, /* AF_PACKET SOCK_RAW with PACKET_VNET_HDR: frames (L2) */
+    VDP_PORT_IP = 4,     /* AF_INET SOCK_RAW with IP_HDRINCL: IPv4 packets (L3) */
+    VDP_PORT_CELL = 5,   /* a GRO cell: what is output to it is coalesced, then
+                            received from it.  L2 or L3 as configured */
+    VDP_PORT_IP6 = 6     /* AF_INET6 SOCK_RAW with IPV6_HDRINCL and the options of
+                            port_ip6.c: IPv6 packets (L3), extension headers taken off */
+};
+
+/* What a port takes on transmit, else SEGMENT must come before OUTPUT. */
+enum vdp_port_feature {
+    VDP_F_VNET_HDR = 1, /* each frame is preceded by a 10-byte virtio_net_hdr */
+    VDP_F_CSUM = 2,     /* unfinished checksums are taken */
+    VDP_F_TSO4 = 4,
+    VDP_F_TSO6 = 8,
+    VDP_F_USO = 16
+};
+
+struct vdp_engine;
+
+struct vdp_engine_config {
+    uint32_t workers;        /* 1 to VDP_MAX_WORKERS */
+    uint32_t packets;        /* packets in each worker's pool (default 2048) */
+    uint32_t flows;          /* flows in each worker's table (default 65536) */
+    uint32_t masks;          /* subtables per in-port (default 64) */
+    uint32_t upcall_queue;   /* packets per port waiting for the slow path (512) */
+    uint32_t upcall_rate;    /* misses a second and port taken up; 0: no bound (5000);
+                                burst: a second's worth */
+    uint32_t action_rate;    /* UPCALL actions a second and worker, all ports; 0: no bound
+                                (100); burst: half a second's worth, at least 1 */
+};
+
+struct vdp_port_config {
+    char name[VDP_NAME_SIZE];
+    uint32_t type;           /* enum vdp_port_type */
+    uint32_t packet_type;    /* enum vdp_packet_type; MEMORY and CELL choose */
+    uint32_t features;       /* enum vdp_port_feature, or'ed */
+    uint32_t mtu;            /* of an L3 packet on it; only for checks of TSO */
+    uint32_t tx_queue;       /* packets that may wait for the kernel (1024) */
+    uint32_t fd_count;       /* queues; queue i belongs to worker i % workers */
+    int32_t fd[VDP_MAX_WORKERS]; /* stay the caller's to close, after vdp_port_remove */
+};
+
+/* For each port: received + injected + cloned + segmented
+ *   = forwarded + dropped + consumed + held          (charged to where it came in)
+ * and, as where it goes: offered = transmitted + tx_dropped + tx_queued
+ * (a cell: offered = rx_packets + merged + tx_dropped + tx_queued).
+ * A packet is charged to its in-port until an output takes it, then to that port;
+ * the reasons of vdp_port_drops sum up to dropped + tx_dropped. */
+struct vdp_port_stats {
+    uint64_t rx_packets, rx_bytes;   /* frames as read (a super-packet is one) */
+    uint64_t rx_segments;            /* the same in wire packets */
+    uint64_t injected;               /* made by the control side, charged here */
+    uint64_t cloned, segmented;      /* additional packets made by CLONE; by
+                                        SEGMENT and FRAGMENT */
+    uint64_t forwarded;              /* handed to an output or a cell */
+    uint64_t dropped;                /* lost before an output took it */
+    uint64_t consumed;               /* taken by the slow path, on purpose */
+    uint64_t held;                   /* waiting for the slow path now */
+    uint64_t offered, tx_packets, tx_bytes, tx_segments;
+    uint64_t tx_dropped, tx_queued;  /* lost after: port_down, tx_queue_full, tx_error,
+                                        packet_type, cell_full, protocol_unsupported,
+                                gso_unsupported */
+    uint64_t merged;                 /* cells: packets absorbed by another one */
+    uint64_t upcalls;                /* packets sent to the slow path */
+    uint64_t hits, misses;           /* classifier results of what came in here */
+    int32_t error;                   /* last errno of its I/O, 0 when fine */
+    uint32_t up;
+};
+
+/* Which packets a flow takes: those from in_port with min <= length <= max, and
+ * (meta & meta_mask) == meta_value, (bytes & mask) == value over the first `window`
+ * bytes.  min_length must cover the last masked byte.  value has no bit outside the
+ * mask. */
+struct vdp_match {
+    uint32_t in_port;
+    uint32_t min_length, max_length;
+    uint32_t window;
+    uint8_t meta_mask[VDP_META_SIZE], meta_value[VDP_META_SIZE];
+    uint8_t mask[VDP_WINDOW], value[VDP_WINDOW];
+};
+
+/* Actions.  A program is an array of these and a blob of constants.  Offsets are
+ * bytes from the packet's current front.  Execution starts at action 0 and goes on
+ * to the next; every straight run ends in OUTPUT or DROP.  `else` and CLONE targets
+ * are indices of later actions, so a program always ends.  An access beyond the
+ * packet drops it as parse_truncated. */
+enum vdp_op {
+    VDP_OP_DROP = 0,      /* b reason.  Ends */
+    VDP_OP_OUTPUT = 1,    /* b port (a cell: coalesce).  Ends.  Dropped before it counts as
+                             forwarded: no_port; loop_guard (a cell, and depth used up) */
+    VDP_OP_CLONE = 2,     /* b target: a copy runs from there; then goes on.  No way
+                             through a program makes more than VDP_MAX_CLONES copies */
+    VDP_OP_PULL = 3,      /* b bytes off the front */
+    VDP_OP_PUSH = 4,      /* b size, c blob offset: bytes onto the front; beyond
+                             VDP_MAX_LENGTH the packet is dropped: mtu_exceeded */
+    VDP_OP_SET = 5,       /* a size 1..16, b offset, c blob offset of mask then value,
+                             d offset of an internet checksum to adjust (RFC 1624)
+                             or 0xffffffff */
+    VDP_OP_COPY = 6,      /* a mask of the byte, b offset to, c offset from */
+    VDP_OP_LENGTH = 7,    /* b offset of a 16-bit field := bytes from c to the end + d
+                             (int32); beyond 0 to 65535 dropped: mtu_exceeded */
+    VDP_OP_ID = 8,        /* b offset of a 16-bit field := state c, which then grows by
+                             one; without such a state dropped: handler_error */
+    VDP_OP_SEQUENCE = 9,  /* the same for a 32-bit field */
+    VDP_OP_CHECKSUM = 10, /* b offset of the field := internet checksum from c on, d
+                             bytes (0: to the end); the field counts as zero */
+    VDP_OP_TRIM = 11,     /* b offset of a 16-bit length field, c addend (int32),
+                             d else: the packet becomes field + c bytes long; else
+                             when it is shorter than that.  Leaves super-packets be */
+    VDP_OP_REQUIRE_CHECKSUM = 12, /* b from, c bytes (0: to the end), d else */
+    VDP_OP_REQUIRE_LENGTH = 13,   /* a 1: a super-packet counts as one segment,
+                                     b least, c most, d else */
+    VDP_OP_REQUIRE_SEQUENCE = 14, /* a 0: zero means no state (Linux), 1: explicit,
+                                     b offset, c state (the number expected; becomes the one
+                             after this), d else: an older one; no such state: dropped */
+    VDP_OP_TTL = 15,      /* a 4 or 6: IP version, b offset of the IP header, d else:
+                             decrement, IPv4 checksum adjusted; else when it was <= 1 */
+    VDP_OP_COUNT = 16,    /* b counter, c addend (int32): one packet, and its present
+                             length + addend in bytes */
+    VDP_OP_SEGMENT = 17,  /* a features that the output takes (so 0: all is cut),
+                             b most bytes of a segment (0: as gso_size says): a
+                             super-packet is cut, the rest of the program runs on
+                             each; an unfinished checksum is finished */
+    VDP_OP_UPCALL = 18,   /* b cookie: a copy to the slow path, within action_rate;
+                             goes on */
+    VDP_OP_META = 19,     /* a word, b value */
+    VDP_OP_META_LOAD = 20,/* a word, b offset of a 32-bit field, c mask */
+    VDP_OP_FRAGMENT = 21, /* b most bytes, c offset of an IPv4 header, d else: a packet
+                             with more than b bytes from c on is cut into IPv4 fragments
+                             (RFC 791 3.2; Linux ip_do_fragment), what is before c is
+                             copied in front of each, the rest of the program runs on
+                             each; else when it has DF and is too long.  A super-packet
+                             counts as one segment, as with REQUIRE_LENGTH a 1: one that
+                             is too long takes else.  Of a packet with more than b bytes:
+                             padding behind its total length goes first; malformed, it is
+                             dropped (ip_header, parse_bad_length), and so it is where b
+                             has no room for 8 bytes behind its options: mtu_exceeded */
+    VDP_OP_COUNT_OPS = 22
+};
+
+struct vdp_action {
+    uint16_t op, a;
+    uint32_t b, c, d;
+};
+
+struct vdp_program {
+    const struct vdp_action *actions;
+    uint32_t count;
+    const uint8_t *blob;
+    uint32_t blob_size;
+};
+
+enum vdp_upcall_reason { VDP_UPCALL_MISS = 0, VDP_UPCALL_ACTION = 1 };
+
+/* A packet in the hands of the slow path; data stays valid until resolved. */
+struct vdp_upcall {
+    uint64_t token;
+    uint32_t in_port, length, reason, cookie;
+    uint32_t gso_type, gso_size;
+    uint8_t meta[VDP_META_SIZE];
+    const uint8_t *data;
+};
+
+enum vdp_resolve_kind {
+    VDP_RESOLVE_INSTALL = 0, /* install (match, program), run it on the packet; after the
+                                last resolution of the call, waiting packets of that
+                                in-port that now hit are run too, in order */
+    VDP_RESOLVE_EXECUTE = 1, /* run the program once */
+    VDP_RESOLVE_RETRY = 2,   /* look it up again; a second miss goes back in line, last */
+    VDP_RESOLVE_DROP = 3,    /* under `reason` */
+    VDP_RESOLVE_CONSUME = 4  /* it has served its purpose */
+};
+
+struct vdp_resolution {
+    uint64_t token;
+    uint32_t kind, reason;
+    const struct vdp_match *match;
+    struct vdp_program program;
+    int64_t result; /* out: flow id of INSTALL, or a negative errno (-ENOSPC: table
+                       full, -E2BIG: masks full, -EEXIST: that match is there, with its
+                       own program; the given program was run all the same; -EINVAL: bad
+                       match or program, the packet was dropped: handler_error; or no
+                       such token, and nothing happened) */
+};
+
+struct vdp_flow_stats {
+    uint64_t id, packets, bytes;
+    uint64_t used_ns; /* clock of the last hit */
+};
+
+struct vdp_worker_stats {
+    uint64_t iterations, busy_ns, idle_ns;
+    uint64_t lookups, previous_hits, table_hits, misses;
+    uint64_t mask_probes;
+    uint64_t upcalls_lost;          /* queue full or over the rate */
+    uint64_t actions_suppressed;    /* UPCALL actions over action_rate */
+    uint32_t flows, masks, packets_free, packets_total;
+};
+
+struct vdp_count { uint64_t packets, bytes; };
+
+/* What a memory port carries besides bytes: a virtio_net_hdr's content. */
+struct vdp_offload {
+    uint32_t needs_csum, csum_start, csum_offset; /* csum_start from the front */
+    uint32_t gso_type;  /* VIRTIO_NET_HDR_GSO_*: 0 none, 1 TCPv4, 4 TCPv6, 5 UDP_L4, | 0x80 ECN */
+    uint32_t gso_size, header_size;
+};
+
+const char *vdp_reason_name(uint32_t reason); /* NULL past the last */
+const char *vdp_reason_text(uint32_t reason);
+
+int vdp_engine_new(const struct vdp_engine_config *config, struct vdp_engine **engine);
+void vdp_engine_free(struct vdp_engine *engine); /* stops it first; fds stay open */
+int vdp_engine_start(struct vdp_engine *engine); /* one thread a worker */
+int vdp_engine_stop(struct vdp_engine *engine);  /* joins them */
+int vdp_engine_poll(struct vdp_engine *engine);  /* one iteration of each worker, on the
+                                                    caller, not started; packets received */
+void vdp_engine_set_clock(struct vdp_engine *engine, uint64_t now_ns); /* 0: the real one */
+uint64_t vdp_engine_clock(struct vdp_engine *engine);
+int vdp_engine_event_fd(struct vdp_engine *engine); /* readable when upcalls wait or a
+                                                       port failed; read 8 bytes to clear */
+
+int vdp_port_add(struct vdp_engine *engine, const struct vdp_port_config *config); /* >= 1 */
+int vdp_port_remove(struct vdp_engine *engine, uint32_t port); /* its packets are dropped:
+                                                                  shutdown; its flows go */
+int vdp_port_set_up(struct vdp_engine *engine, uint32_t port, int up);
+int vdp_port_set_features(struct vdp_engine *engine, uint32_t port, uint32_t features);
+int vdp_port_read(struct vdp_engine *engine, uint32_t port, struct vdp_port_stats *stats);
+int vdp_port_drops(struct vdp_engine *engine, uint32_t port, uint64_t *reasons, uint32_t count);
+
+/* Memory ports.  inject: as if received, runs at the next poll (or wakes the worker).
+ * collect: the oldest transmitted packet; its length, -EAGAIN when there is none. */
+int vdp_memory_inject(struct vdp_engine *engine, uint32_t port, const uint8_t *bytes,
+                      uint32_t length, const uint8_t *meta, const struct vdp_offload *offload);
+int vdp_memory_collect(struct vdp_engine *engine, uint32_t port, uint8_t *bytes, uint32_t size,
+                       uint8_t *meta, struct vdp_offload *offload);
+
+int vdp_counter_new(struct vdp_engine *engine);  /* an id; ids are reused after free */
+int vdp_counter_free(struct vdp_engine *engine, uint32_t counter);
+int vdp_counter_read(struct vdp_engine *engine, uint32_t counter, struct vdp_count *count);
+int vdp_state_new(struct vdp_engine *engine, uint32_t initial); /* a 32-bit cell shared by
+                                                                   all workers, atomic */
+int vdp_state_free(struct vdp_engine *engine, uint32_t state);
+int vdp_state_read(struct vdp_engine *engine, uint32_t state, uint32_t *value);
+int vdp_state_write(struct vdp_engine *engine, uint32_t state, uint32_t value);
+
+int vdp_program_check(const struct vdp_program *program); /* 0 or -EINVAL: pure */
+int64_t vdp_flow_install(struct vdp_engine *engine, uint32_t worker,
+                         const struct vdp_match *match, const struct vdp_program *program);
+int vdp_flow_replace(struct vdp_engine *engine, uint32_t worker, uint64_t id,
+                     const struct vdp_program *program); /* keeps the counters */
+int vdp_flow_remove(struct vdp_engine *engine, uint32_t worker, const uint64_t *ids,
+                    uint32_t count); /* how many were there */
+int vdp_flow_dump(struct vdp_engine *engine, uint32_t worker, struct vdp_flow_stats *stats,
+                  uint32_t size); /* how many there are */
+int vdp_flow_expire(struct vdp_engine *engine, uint32_t worker, uint64_t idle_ns,
+                    uint32_t keep, uint64_t *ids, uint32_t size); /* removes those idle
+                    that long, and the longest idle ones above `keep`; how many */
+
+int vdp_upcall_take(struct vdp_engine *engine, uint32_t worker, struct vdp_upcall *upcalls,
+                    uint32_t size); /* round robin over ports; how many */
+int vdp_upcall_resolve(struct vdp_engine *engine, uint32_t worker,
+                       struct vdp_resolution *resolutions, uint32_t count);
+/* A packet of the control side's own runs a program, charged to in_port. */
+int vdp_packet_execute(struct vdp_engine *engine, uint32_t worker, uint32_t in_port,
+                       const uint8_t *bytes, uint32_t length, const uint8_t *meta,
+                       const struct vdp_program *program);
+
+int vdp_worker_read(struct vdp_engine *engine, uint32_t worker, struct vdp_worker_stats *stats);
+/* cffi:end */
+
+#endif

@@ -1,0 +1,452 @@
+/* Running a program on a packet: one function an action.
+ *
+ * An action returns NEXT, ELSE (go on at its `d`), or the reason under which the packet
+ * is dropped.  The program was checked (program.c); the packet is checked here, access by
+ * access.  DROP, OUTPUT and a SEGMENT or FRAGMENT that cuts end the run. */
+#include "checksum.h"
+#include "flow.h"
+#include "offload.h"
+#include "upcall.h"
+
+enum { NEXT = VDP_REASON_none, ELSE = 0x10000 };
+
+static _Atomic uint32_t *state_of(struct vdp_worker *worker, uint32_t id)
+{
+    _Atomic uint32_t *chunk = NULL;
+
+    if (id < (uint32_t)VDP_COUNTER_CHUNKS * VDP_COUNTER_CHUNK)
+        chunk = atomic_load_explicit(&worker->engine->states[id / VDP_COUNTER_CHUNK],
+                                     memory_order_acquire);
+    return chunk ? &chunk[id % VDP_COUNTER_CHUNK] : NULL;
+}
+
+static uint32_t pull(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    if (!vdp_packet_has(packet, 0, action->b))
+        return VDP_REASON_parse_truncated;
+    packet->data += action->b;
+    packet->length -= action->b;
+    if (packet->needs_csum && packet->buffer + packet->csum_start < packet->data) {
+        /* The header with the unfinished checksum is gone (Linux skb_postpull_rcsum). */
+        if (packet->gso_type)
+            return VDP_REASON_gso_invalid;
+        packet->needs_csum = false;
+    }
+    return NEXT;
+}
+
+/* Move the packet back to where a received one starts, so that headers fit in front. */
+static void make_headroom(struct vdp_packet *packet)
+{
+    uint8_t *data = packet->buffer + VDP_BUFFER_SIZE - 64 - packet->length;
+    uint8_t *home = packet->buffer + VDP_HEADROOM + 64;
+
+    if (data > home)
+        data = home;
+    packet->csum_start = (uint32_t)((int64_t)packet->csum_start + (data - packet->data));
+    memmove(data, packet->data, packet->length);
+    packet->data = data;
+}
+
+static uint32_t push(struct vdp_packet *packet, const struct vdp_action *action, const uint8_t *blob)
+{
+    uint32_t size = action->b;
+
+    if (size > VDP_MAX_LENGTH - packet->length)
+        return VDP_REASON_mtu_exceeded;
+    /* 64 bytes stay for a vnet header. */
+    if (vdp_packet_headroom(packet) < size + 64)
+        make_headroom(packet);
+    if (vdp_packet_headroom(packet) < size + 64)
+        return VDP_REASON_mtu_exceeded;
+    packet->data -= size;
+    packet->length += size;
+    memcpy(packet->data, blob + action->c, size);
+    return NEXT;
+}
+
+/* The checksum at `field` after bytes at `offset` changed.  An unfinished checksum holds
+ * the sum of the pseudo header, not inverted: what it covers is not in it yet. */
+static void adjust(struct vdp_packet *packet, uint32_t field, uint32_t offset, const uint8_t *before,
+                   uint32_t size)
+{
+    uint8_t *checksum = packet->data + field;
+    const uint8_t *after = packet->data + offset;
+    bool odd = (field ^ offset) & 1;
+
+    if (packet->needs_csum && checksum == packet->buffer + packet->csum_start + packet->csum_offset) {
+        if (after >= packet->buffer + packet->csum_start)
+            return;
+        vdp_store_be16(checksum, (uint16_t)~vdp_load_be16(checksum));
+        vdp_checksum_adjust(checksum, before, after, size, odd);
+        vdp_store_be16(checksum, (uint16_t)~vdp_load_be16(checksum));
+        return;
+    }
+    vdp_checksum_adjust(checksum, before, after, size, odd);
+}
+
+static uint32_t set(struct vdp_packet *packet, const struct vdp_action *action, const uint8_t *blob)
+{
+    uint32_t size = action->a;
+    const uint8_t *mask = blob + action->c, *value = mask + size;
+    uint8_t before[16];
+
+    if (!vdp_packet_has(packet, action->b, size) ||
+        (action->d != UINT32_MAX && !vdp_packet_has(packet, action->d, 2)))
+        return VDP_REASON_parse_truncated;
+    uint8_t *bytes = packet->data + action->b;
+    memcpy(before, bytes, size);
+    for (uint32_t i = 0; i < size; i++)
+        bytes[i] = (uint8_t)((bytes[i] & ~mask[i]) | (value[i] & mask[i]));
+    if (action->d != UINT32_MAX)
+        adjust(packet, action->d, action->b, before, size);
+    return NEXT;
+}
+
+static uint32_t copy(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    if (!vdp_packet_has(packet, action->b, 1) || !vdp_packet_has(packet, action->c, 1))
+        return VDP_REASON_parse_truncated;
+    uint8_t *to = packet->data + action->b;
+    *to = (uint8_t)((*to & ~action->a) | (packet->data[action->c] & action->a));
+    return NEXT;
+}
+
+static uint32_t set_length(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    if (!vdp_packet_has(packet, action->b, 2) || action->c > packet->length)
+        return VDP_REASON_parse_truncated;
+    int64_t length = (int64_t)packet->length - action->c + (int32_t)action->d;
+    if (length < 0 || length > UINT16_MAX)
+        return VDP_REASON_mtu_exceeded;
+    vdp_store_be16(packet->data + action->b, (uint16_t)length);
+    return NEXT;
+}
+
+static uint32_t number(struct vdp_worker *worker, struct vdp_packet *packet,
+                       const struct vdp_action *action, uint32_t size)
+{
+    _Atomic uint32_t *state = state_of(worker, action->c);
+
+    if (!vdp_packet_has(packet, action->b, size))
+        return VDP_REASON_parse_truncated;
+    if (!state)
+        return VDP_REASON_handler_error;
+    uint32_t value = atomic_fetch_add_explicit(state, 1, memory_order_relaxed);
+    if (size == 2)
+        vdp_store_be16(packet->data + action->b, (uint16_t)value);
+    else
+        vdp_store_be32(packet->data + action->b, value);
+    return NEXT;
+}
+
+/* Before a checksum over [from, from + size) is computed or verified, an unfinished one
+ * inside must be there; a super-packet's can only be finished by cutting it. */
+static uint32_t finish_inside(struct vdp_packet *packet, uint32_t from, uint32_t size)
+{
+    if (!packet->needs_csum || packet->gso_type)
+        return NEXT;
+    const uint8_t *field = packet->buffer + packet->csum_start + packet->csum_offset;
+    if (field + 2 <= packet->data + from || field >= packet->data + from + size)
+        return NEXT;
+    return vdp_offload_finish_checksum(packet);
+}
+
+static uint32_t checksum(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    uint32_t from = action->c;
+
+    if (from > packet->length)
+        return VDP_REASON_parse_truncated;
+    uint32_t size = action->d ? action->d : packet->length - from;
+    if (!vdp_packet_has(packet, action->b, 2) || !vdp_packet_has(packet, from, size))
+        return VDP_REASON_parse_truncated;
+    uint32_t reason = finish_inside(packet, from, size);
+    if (reason != NEXT)
+        return reason;
+    vdp_store_be16(packet->data + action->b, 0);
+    vdp_store_be16(packet->data + action->b, vdp_checksum(packet->data + from, size));
+    return NEXT;
+}
+
+static uint32_t require_checksum(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    uint32_t from = action->b;
+
+    if (from > packet->length)
+        return VDP_REASON_parse_truncated;
+    uint32_t size = action->c ? action->c : packet->length - from;
+    if (!vdp_packet_has(packet, from, size))
+        return VDP_REASON_parse_truncated;
+    uint32_t reason = finish_inside(packet, from, size);
+    if (reason != NEXT)
+        return reason;
+    uint64_t sum = vdp_checksum_add(0, packet->data + from, size);
+    return vdp_checksum_fold(sum) == 0xffff ? NEXT : ELSE;
+}
+
+static uint32_t trim(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    if (packet->gso_type)
+        return NEXT;
+    if (!vdp_packet_has(packet, action->b, 2))
+        return VDP_REASON_parse_truncated;
+    int64_t length = (int64_t)vdp_load_be16(packet->data + action->b) + (int32_t)action->c;
+    if (length < 0 || length > packet->length)
+        return ELSE;
+    packet->length = (uint32_t)length;
+    return NEXT;
+}
+
+static uint32_t require_length(const struct vdp_packet *packet, const struct vdp_action *action)
+{
+    uint32_t length = action->a ? vdp_offload_segment_length(packet) : packet->length;
+
+    return length >= action->b && length <= action->c ? NEXT : ELSE;
+}
+
+/* RFC 2890 section 2.2: not more than 2^31 - 1 behind.  Implicit is Linux's way: zero
+ * means that nothing has come in yet (net/ipv4/ip_tunnel.c, ip_tunnel_rcv). */
+static uint32_t require_sequence(struct vdp_worker *worker, const struct vdp_packet *packet,
+                                 const struct vdp_action *action)
+{
+    _Atomic uint32_t *state = state_of(worker, action->c);
+
+    if (!vdp_packet_has(packet, action->b, 4))
+        return VDP_REASON_parse_truncated;
+    if (!state)
+        return VDP_REASON_handler_error;
+    uint32_t sequence = vdp_load_be32(packet->data + action->b);
+    uint32_t expected = atomic_load_explicit(state, memory_order_relaxed);
+    do {
+        if ((action->a || expected) && (int32_t)(sequence - expected) < 0)
+            return ELSE;
+    } while (!atomic_compare_exchange_weak_explicit(state, &expected, sequence + 1,
+                                                    memory_order_relaxed, memory_order_relaxed));
+    return NEXT;
+}
+
+static uint32_t ttl(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    bool v4 = action->a == 4;
+    uint32_t at = action->b + (v4 ? 8 : 7);
+
+    if (!vdp_packet_has(packet, action->b, v4 ? 20 : 40))
+        return VDP_REASON_parse_truncated;
+    uint8_t before[2] = {packet->data[at], packet->data[at + 1]};
+    if (before[0] <= 1)
+        return ELSE;
+    packet->data[at]--;
+    if (v4)
+        vdp_checksum_adjust(packet->data + action->b + 10, before, packet->data + at, 2, false);
+    return NEXT;
+}
+
+static void count(struct vdp_worker *worker, const struct vdp_packet *packet,
+                  const struct vdp_action *action)
+{
+    struct vdp_count *chunk = NULL;
+    uint32_t id = action->b;
+
+    if (id < (uint32_t)VDP_COUNTER_CHUNKS * VDP_COUNTER_CHUNK)
+        chunk = atomic_load_explicit(&worker->counters[id / VDP_COUNTER_CHUNK], memory_order_acquire);
+    if (!chunk)
+        return;
+    int64_t bytes = (int64_t)packet->length + (int32_t)action->c;
+    vdp_stat_add(&chunk[id % VDP_COUNTER_CHUNK].packets, 1);
+    vdp_stat_add(&chunk[id % VDP_COUNTER_CHUNK].bytes, bytes > 0 ? (uint64_t)bytes : 0);
+}
+
+static uint32_t meta_load(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    if (!vdp_packet_has(packet, action->b, 4))
+        return VDP_REASON_parse_truncated;
+    vdp_store_be32(packet->meta + 4 * action->a, vdp_load_be32(packet->data + action->b) & action->c);
+    return NEXT;
+}
+
+static void output(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t port)
+{
+    struct vdp_queue *queue = vdp_worker_queue(worker, port);
+    struct vdp_queue *origin = vdp_worker_queue(worker, packet->in_port);
+
+    if (!queue) {
+        vdp_packet_drop(worker, packet, VDP_REASON_no_port);
+        return;
+    }
+    if (queue->port->config.type == VDP_PORT_CELL && ++packet->depth > VDP_MAX_DEPTH) {
+        vdp_packet_drop(worker, packet, VDP_REASON_loop_guard);
+        return;
+    }
+    if (origin)
+        vdp_stat_add(&origin->stats.forwarded, 1);
+    vdp_queue_offer(worker, queue, packet);
+}
+
+static void run_copy(struct vdp_worker *worker, const struct vdp_compiled *program,
+                  struct vdp_packet *packet, uint32_t target)
+{
+    struct vdp_queue *origin = vdp_worker_queue(worker, packet->in_port);
+    struct vdp_packet *copied = vdp_packet_copy(worker, packet);
+
+    if (origin)
+        vdp_stat_add(&origin->stats.cloned, 1);
+    if (copied) {
+        vdp_execute(worker, program, copied, target);
+    } else if (origin) {
+        vdp_stat_add(&origin->stats.dropped, 1);
+        vdp_queue_count_drop(origin, VDP_REASON_no_buffer);
+    }
+}
+
+/* The rest of the program, for each segment or fragment. */
+struct rest {
+    struct vdp_worker *worker;
+    const struct vdp_compiled *program;
+    uint32_t start, in_port;
+    uint32_t emitted;
+};
+
+static void run_segment(void *context, struct vdp_packet *segment)
+{
+    struct rest *rest = context;
+    struct vdp_queue *origin = vdp_worker_queue(rest->worker, rest->in_port);
+
+    if (rest->emitted++ && origin)
+        vdp_stat_add(&origin->stats.segmented, 1);
+    if (segment) {
+        vdp_execute(rest->worker, rest->program, segment, rest->start);
+    } else if (origin) {
+        vdp_stat_add(&origin->stats.dropped, 1);
+        vdp_queue_count_drop(origin, VDP_REASON_no_buffer);
+    }
+}
+
+/* True: cut, and the packet is gone.  False: the reason, or NEXT, for the packet. */
+static bool segment(struct vdp_worker *worker, const struct vdp_compiled *program,
+                    struct vdp_packet *packet, uint32_t at, uint32_t *reason)
+{
+    const struct vdp_action *action = &program->actions[at];
+    struct rest rest = {worker, program, at + 1, packet->in_port, 0};
+
+    *reason = NEXT;
+    if (!packet->gso_type) {
+        if (packet->needs_csum && !(action->a & VDP_F_CSUM))
+            *reason = vdp_offload_finish_checksum(packet);
+        return false;
+    }
+    if (!action->b && vdp_offload_covered(packet, action->a))
+        return false;
+    *reason = vdp_segment(worker, packet, action->a, action->b, run_segment, &rest);
+    return *reason == VDP_REASON_none;
+}
+
+/* As segment(), for IPv4 fragments. */
+static bool fragment(struct vdp_worker *worker, const struct vdp_compiled *program,
+                     struct vdp_packet *packet, uint32_t at, uint32_t *reason)
+{
+    const struct vdp_action *action = &program->actions[at];
+    struct rest rest = {worker, program, at + 1, packet->in_port, 0};
+    struct vdp_fragments fragments;
+
+    *reason = vdp_fragment_plan(packet, action->c, action->b, &fragments);
+    if (*reason != VDP_REASON_none)
+        return false;
+    if (fragments.count > 1) {
+        *reason = vdp_fragment(worker, packet, &fragments, run_segment, &rest);
+        return *reason == VDP_REASON_none;
+    }
+    if (fragments.count == 0)
+        *reason = ELSE;
+    else
+        packet->length = fragments.end;
+    return false;
+}
+
+/* One action that neither ends the run nor makes other packets. */
+static uint32_t act(struct vdp_worker *worker, const struct vdp_compiled *program,
+                    struct vdp_packet *packet, const struct vdp_action *action)
+{
+    switch (action->op) {
+    case VDP_OP_PULL:
+        return pull(packet, action);
+    case VDP_OP_PUSH:
+        return push(packet, action, program->blob);
+    case VDP_OP_SET:
+        return set(packet, action, program->blob);
+    case VDP_OP_COPY:
+        return copy(packet, action);
+    case VDP_OP_LENGTH:
+        return set_length(packet, action);
+    case VDP_OP_ID:
+        return number(worker, packet, action, 2);
+    case VDP_OP_SEQUENCE:
+        return number(worker, packet, action, 4);
+    case VDP_OP_CHECKSUM:
+        return checksum(packet, action);
+    case VDP_OP_TRIM:
+        return trim(packet, action);
+    case VDP_OP_REQUIRE_CHECKSUM:
+        return require_checksum(packet, action);
+    case VDP_OP_REQUIRE_LENGTH:
+        return require_length(packet, action);
+    case VDP_OP_REQUIRE_SEQUENCE:
+        return require_sequence(worker, packet, action);
+    case VDP_OP_TTL:
+        return ttl(packet, action);
+    case VDP_OP_COUNT:
+        count(worker, packet, action);
+        return NEXT;
+    case VDP_OP_UPCALL:
+        vdp_upcall_copy(worker, packet, action->b);
+        return NEXT;
+    case VDP_OP_META:
+        vdp_store_be32(packet->meta + 4 * action->a, action->b);
+        return NEXT;
+    case VDP_OP_META_LOAD:
+        return meta_load(packet, action);
+    default:
+        return VDP_REASON_handler_error;
+    }
+}
+
+void vdp_execute(struct vdp_worker *worker, const struct vdp_compiled *program,
+                 struct vdp_packet *packet, uint32_t start)
+{
+    uint32_t at = start, result;
+
+    for (;;) {
+        const struct vdp_action *action = &program->actions[at];
+
+        switch (action->op) {
+        case VDP_OP_DROP:
+            vdp_packet_drop(worker, packet, action->b);
+            return;
+        case VDP_OP_OUTPUT:
+            output(worker, packet, action->b);
+            return;
+        case VDP_OP_CLONE:
+            run_copy(worker, program, packet, action->b);
+            result = NEXT;
+            break;
+        case VDP_OP_SEGMENT:
+            if (segment(worker, program, packet, at, &result))
+                return;
+            break;
+        case VDP_OP_FRAGMENT:
+            if (fragment(worker, program, packet, at, &result))
+                return;
+            break;
+        default:
+            result = act(worker, program, packet, action);
+        }
+        if (result == NEXT) {
+            at++;
+        } else if (result == ELSE) {
+            at = action->d;
+        } else {
+            vdp_packet_drop(worker, packet, result);
+            return;
+        }
+    }
+}

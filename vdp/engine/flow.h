@@ -1,0 +1,93 @@
+/* Flows: programs (program.c), the classifier (classify.c) and the table (flow.c). */
+#ifndef VDP_FLOW_H
+#define VDP_FLOW_H
+
+#include "internal.h"
+
+enum {
+    VDP_WINDOW_WORDS = VDP_WINDOW / 8,
+    VDP_KEY_WORDS = (VDP_WINDOW + VDP_META_SIZE) / 8
+};
+
+/* A checked program in one piece: actions, then the constants. */
+struct vdp_compiled {
+    uint32_t count, blob_size;
+    const uint8_t *blob;
+    struct vdp_action actions[];
+};
+
+struct vdp_entry {
+    uint64_t hash;
+    struct vdp_flow *flow; /* NULL: empty */
+};
+
+/* Flows of one in-port that share a mask: a hash table over the masked words, with linear
+ * probing, at most half full: a flow that is not there costs one cache line.
+ *
+ *   word[]: numbers of the 8-byte words with mask bits, first window_count of the
+ *   packet's window, then those of the metadata (counted from VDP_WINDOW_WORDS) */
+struct vdp_subtable {
+    uint32_t window_count, word_count;
+    uint32_t extent; /* last masked byte of the window, plus 1 */
+    uint32_t flow_count, entry_count; /* a power of two */
+    uint64_t hits;   /* since the last sorting, older ones halved */
+    struct vdp_entry *entries;
+    uint8_t word[VDP_KEY_WORDS];
+    uint64_t mask[VDP_KEY_WORDS];
+};
+
+struct vdp_flow {
+    struct vdp_subtable *subtable;
+    struct vdp_compiled *program;
+    uint64_t hash;
+    uint32_t min_length, max_length;
+    uint32_t in_port, slot;
+    struct vdp_flow_stats stats;
+    uint64_t key[]; /* masked words, as many as the subtable has */
+};
+
+/* Flows of what comes in by one port. */
+struct vdp_classifier {
+    struct vdp_subtable **subtables; /* the most hit first, now and then */
+    uint32_t count, size;
+    uint32_t lookups;          /* since the last sorting */
+    struct vdp_flow *previous; /* of the packet before */
+};
+
+/* Flows by slot; an id is slot and serial number, so that an old id finds nothing. */
+struct vdp_flow_table {
+    struct vdp_flow **slots;
+    uint32_t *unused; /* a stack of free slots */
+    uint32_t size, count;
+    uint64_t serial;
+};
+
+/* program.c.  A checked copy, or NULL: -EINVAL, -ENOMEM in *error. */
+struct vdp_compiled *vdp_program_compile(const struct vdp_program *program, int *error);
+
+/* execute.c.  Runs the program on the packet from action `start` on.  Owns the packet. */
+void vdp_execute(struct vdp_worker *worker, const struct vdp_compiled *program,
+                 struct vdp_packet *packet, uint32_t start);
+
+/* classify.c */
+struct vdp_flow *vdp_classifier_lookup(struct vdp_worker *worker, struct vdp_classifier *classifier,
+                                       const struct vdp_packet *packet);
+bool vdp_flow_matches(const struct vdp_flow *flow, const struct vdp_packet *packet);
+/* Insert a flow for a checked match: 0, -EEXIST, -E2BIG, -ENOMEM. */
+int vdp_classifier_insert(struct vdp_worker *worker, struct vdp_queue *queue,
+                          const struct vdp_match *match, struct vdp_flow **flow);
+void vdp_classifier_remove(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_flow *flow);
+void vdp_classifier_free(struct vdp_queue *queue); /* an empty one */
+
+/* flow.c */
+int vdp_flow_table_new(struct vdp_worker *worker);
+void vdp_flow_table_free(struct vdp_worker *worker);
+/* Owns the program, whatever the result: an id, -EINVAL, -ENODEV, -EEXIST, -ENOSPC, -E2BIG. */
+int64_t vdp_flow_add(struct vdp_worker *worker, const struct vdp_match *match,
+                     struct vdp_compiled *program);
+struct vdp_flow *vdp_flow_find(const struct vdp_worker *worker, uint64_t id);
+/* Count a hit and run the flow's program.  Owns the packet. */
+void vdp_flow_run(struct vdp_worker *worker, struct vdp_flow *flow, struct vdp_packet *packet);
+void vdp_flow_clear(struct vdp_worker *worker, uint32_t in_port);
+
+#endif

@@ -1,0 +1,252 @@
+"""What Python asks of an engine: the contract that the C engine and its readable twin keep.
+
+`vdp.engine.native.NativeEngine` binds the C engine; `vdp.testing.reference.
+ReferenceEngine` says the same in plain Python.  One test suite runs on both.
+engine.h is the authority on every number here.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from vdp.engine.program import Action
+
+WINDOW = 256
+META_WORDS = 8
+META_SIZE = 32
+MAX_LENGTH = 65792
+META_TYPE, META_PROTOCOL, META_REG = 0, 1, 2
+NO_META = bytes(META_SIZE)
+
+
+class PacketType(enum.IntEnum):
+    """What a packet starts with: an Ethernet header, or a layer-3 header."""
+
+    L2 = 0
+    L3 = 1
+
+
+class PortType(enum.IntEnum):
+    MEMORY = 0
+    TAP = 1
+    TUN = 2
+    PACKET = 3
+    IP = 4
+    CELL = 5
+    IP6 = 6
+
+
+class Feature(enum.IntFlag):
+    """What a port takes on transmit without help."""
+
+    NONE = 0
+    VNET_HDR = 1
+    CSUM = 2
+    TSO4 = 4
+    TSO6 = 8
+    USO = 16
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    workers: int = 1
+    packets: int = 2048
+    flows: int = 65536
+    masks: int = 64
+    upcall_queue: int = 512
+    upcall_rate: int = 5000
+    action_rate: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class PortConfig:
+    name: str
+    type: PortType
+    packet_type: PacketType = PacketType.L2
+    features: Feature = Feature.NONE
+    mtu: int = 1500
+    tx_queue: int = 1024
+    fds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which packets a flow takes; see struct vdp_match.  mask and value have one size, the window."""
+
+    in_port: int
+    mask: bytes
+    value: bytes
+    min_length: int = 0
+    max_length: int = MAX_LENGTH
+    meta_mask: bytes = NO_META
+    meta_value: bytes = NO_META
+
+
+class UpcallReason(enum.IntEnum):
+    MISS = 0
+    ACTION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Upcall:
+    """A packet in the hands of the slow path, until it is resolved.  data: at most 2,048 bytes."""
+
+    token: int
+    in_port: int
+    length: int
+    reason: UpcallReason
+    cookie: int
+    meta: bytes
+    data: bytes
+    gso_type: int = 0
+    gso_size: int = 0
+
+
+class Resolve(enum.IntEnum):
+    INSTALL = 0
+    EXECUTE = 1
+    RETRY = 2
+    DROP = 3
+    CONSUME = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What becomes of one upcall: INSTALL needs match and program, EXECUTE program, DROP reason."""
+
+    token: int
+    kind: Resolve
+    match: Match | None = None
+    program: Sequence[Action] = ()
+    reason: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """Offload metadata of a packet, as in struct virtio_net_hdr; csum_start from the front."""
+
+    needs_csum: bool = False
+    csum_start: int = 0
+    csum_offset: int = 0
+    gso_type: int = 0
+    gso_size: int = 0
+    header_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryPacket:
+    """One packet at a memory port."""
+
+    data: bytes
+    meta: bytes = NO_META
+    offload: Offload = field(default_factory=Offload)
+
+
+@dataclass(frozen=True, slots=True)
+class PortStats:
+    """struct vdp_port_stats, field by field."""
+
+    rx_packets: int = 0
+    rx_bytes: int = 0
+    rx_segments: int = 0
+    injected: int = 0
+    cloned: int = 0
+    segmented: int = 0
+    forwarded: int = 0
+    dropped: int = 0
+    consumed: int = 0
+    held: int = 0
+    offered: int = 0
+    tx_packets: int = 0
+    tx_bytes: int = 0
+    tx_segments: int = 0
+    tx_dropped: int = 0
+    tx_queued: int = 0
+    merged: int = 0
+    upcalls: int = 0
+    hits: int = 0
+    misses: int = 0
+    error: int = 0
+    up: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStats:
+    id: int
+    packets: int
+    bytes: int
+    used_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    packets: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """struct vdp_worker_stats, field by field."""
+
+    iterations: int = 0
+    busy_ns: int = 0
+    idle_ns: int = 0
+    lookups: int = 0
+    previous_hits: int = 0
+    table_hits: int = 0
+    misses: int = 0
+    mask_probes: int = 0
+    upcalls_lost: int = 0
+    actions_suppressed: int = 0
+    flows: int = 0
+    masks: int = 0
+    packets_free: int = 0
+    packets_total: int = 0
+
+
+class Engine(Protocol):
+    """The calls of engine.h, in Python's terms.  Errors are OSError with the engine's errno."""
+
+    @property
+    def workers(self) -> int: ...
+    def close(self) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def poll(self) -> int: ...
+    def set_clock(self, now_ns: int) -> None: ...
+    def clock(self) -> int: ...
+    def event_fd(self) -> int: ...
+
+    def add_port(self, config: PortConfig) -> int: ...
+    def remove_port(self, port: int) -> None: ...
+    def set_port_up(self, port: int, up: bool) -> None: ...
+    def set_port_features(self, port: int, features: Feature) -> None: ...
+    def port_stats(self, port: int) -> PortStats: ...
+    def port_drops(self, port: int) -> list[int]: ...
+    def inject(self, port: int, packet: MemoryPacket) -> None: ...
+    def collect(self, port: int) -> MemoryPacket | None: ...
+
+    def new_counter(self) -> int: ...
+    def free_counter(self, counter: int) -> None: ...
+    def read_counter(self, counter: int) -> Count: ...
+    def new_state(self, initial: int = 0) -> int: ...
+    def free_state(self, state: int) -> None: ...
+    def read_state(self, state: int) -> int: ...
+    def write_state(self, state: int, value: int) -> None: ...
+
+    def check_program(self, program: Sequence[Action]) -> None: ...
+    def install(self, worker: int, match: Match, program: Sequence[Action]) -> int: ...
+    def replace(self, worker: int, flow: int, program: Sequence[Action]) -> None: ...
+    def remove(self, worker: int, flows: Sequence[int]) -> int: ...
+    def dump(self, worker: int) -> list[FlowStats]: ...
+    def expire(self, worker: int, idle_ns: int, keep: int) -> list[int]: ...
+
+    def take_upcalls(self, worker: int, count: int = 64) -> list[Upcall]: ...
+    def resolve(self, worker: int, resolutions: Sequence[Resolution]) -> list[int]: ...
+    def execute(
+        self, worker: int, in_port: int, data: bytes, program: Sequence[Action], meta: bytes = NO_META
+    ) -> None: ...
+    def worker_stats(self, worker: int) -> WorkerStats: ...

@@ -1,0 +1,350 @@
+"""Actions and programs: what the engine does with a packet of a known flow.
+
+A trace yields these (vdp.trace), the engine validates and runs them; engine.h
+("Actions") is the authority on each one's meaning.  Offsets are bytes from the
+packet's front at the time the action runs.  `otherwise` and `Clone.body` are
+nested programs; `encode` lays them out behind the straight run, so that every
+jump goes forward and a program always ends.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+NO_CHECKSUM = 0xFFFFFFFF
+_ACTION = struct.Struct("=HHIII")
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One step of a program.  `source` is the "file:line" of the plugin that asked for it."""
+
+    op: ClassVar[int]
+    name: ClassVar[str]
+    source: str = field(default="", kw_only=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Drop(Action):
+    op = 0
+    name = "drop"
+    reason: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output(Action):
+    op = 1
+    name = "output"
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Clone(Action):
+    op = 2
+    name = "clone"
+    body: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pull(Action):
+    op = 3
+    name = "pull"
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Push(Action):
+    op = 4
+    name = "push"
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Set(Action):
+    """Write the masked bits of 1 to 16 bytes; adjust the internet checksum at `checksum`, if any."""
+
+    op = 5
+    name = "set"
+    offset: int
+    mask: bytes
+    value: bytes
+    checksum: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Action):
+    op = 6
+    name = "copy"
+    to: int
+    origin: int
+    mask: int = 0xFF
+
+
+@dataclass(frozen=True, slots=True)
+class Length(Action):
+    """16-bit field at `offset` := bytes from `start` to the end, plus `addend`."""
+
+    op = 7
+    name = "length"
+    offset: int
+    start: int = 0
+    addend: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Id(Action):
+    op = 8
+    name = "id"
+    offset: int
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence32(Action):
+    op = 9
+    name = "sequence"
+    offset: int
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum(Action):
+    """Internet checksum over `size` bytes from `start` (0: to the end), into `offset`."""
+
+    op = 10
+    name = "checksum"
+    offset: int
+    start: int
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trim(Action):
+    op = 11
+    name = "trim"
+    offset: int
+    addend: int
+    otherwise: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequireChecksum(Action):
+    op = 12
+    name = "require_checksum"
+    start: int
+    size: int
+    otherwise: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RequireLength(Action):
+    op = 13
+    name = "require_length"
+    least: int
+    most: int
+    otherwise: tuple[Action, ...]
+    per_segment: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RequireSequence(Action):
+    op = 14
+    name = "require_sequence"
+    offset: int
+    state: int
+    otherwise: tuple[Action, ...]
+    explicit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ttl(Action):
+    op = 15
+    name = "ttl"
+    version: int
+    offset: int
+    otherwise: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Action):
+    """One packet, and its length at this point plus `addend` bytes."""
+
+    op = 16
+    name = "count"
+    counter: int
+    addend: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Segment(Action):
+    """Cut a super-packet unless `features` covers it; finish an unfinished checksum likewise."""
+
+    op = 17
+    name = "segment"
+    features: int = 0
+    most: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Upcall(Action):
+    op = 18
+    name = "upcall"
+    cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class Meta(Action):
+    op = 19
+    name = "meta"
+    word: int
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class MetaLoad(Action):
+    op = 20
+    name = "meta_load"
+    word: int
+    offset: int
+    mask: int = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment(Action):
+    """Cut the IPv4 packet at `offset` to at most `most` bytes each; `otherwise` where DF forbids it."""
+
+    op = 21
+    name = "fragment"
+    offset: int
+    most: int
+    otherwise: tuple[Action, ...]
+
+
+Program = tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A program as the engine takes it: `count` structs vdp_action, and constants."""
+
+    actions: bytes
+    count: int
+    blob: bytes
+
+
+def _signed(number: int) -> int:
+    """An int32 as the field of 32 bits that carries it."""
+    if not -(1 << 31) <= number < 1 << 31:
+        raise ValueError(f"{number} does not fit into 32 bits")
+    return number & 0xFFFFFFFF
+
+
+class _Assembler:
+    """Lays out a program's straight run, then its branches, resolving forward jumps."""
+
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+        self.blob = bytearray()
+        self.pending: list[tuple[int, int, Sequence[Action]]] = []
+
+    def constant(self, data: bytes) -> int:
+        at = self.blob.find(data)
+        if at < 0:
+            at = len(self.blob)
+            self.blob += data
+        return at
+
+    def branch(self, column: int, body: Sequence[Action]) -> int:
+        """Remember that this row's `column` must point at `body` once that is laid out."""
+        self.pending.append((len(self.rows), column, body))
+        return 0
+
+    def lay(self, actions: Sequence[Action]) -> None:
+        # In the encoded form a run without an end would go on in the branch behind it.
+        if not actions or actions[-1].op not in (Drop.op, Output.op):
+            raise ValueError("a run of actions must end in Drop or Output")
+        for action in actions:
+            # Evaluated before the append, so that branch() names this row.
+            row = [action.op, *self.operands(action)]
+            self.rows.append(row)
+
+    def operands(self, action: Action) -> tuple[int, int, int, int]:
+        match action:
+            case Drop(reason):
+                return 0, reason, 0, 0
+            case Output(port):
+                return 0, port, 0, 0
+            case Clone(body):
+                return 0, self.branch(2, body), 0, 0
+            case Pull(size):
+                return 0, size, 0, 0
+            case Push(data):
+                return 0, len(data), self.constant(data), 0
+            case Set(offset, mask, value, checksum):
+                if len(mask) != len(value):
+                    raise ValueError("mask and value must have one size")
+                at = self.constant(mask + value)
+                return len(mask), offset, at, NO_CHECKSUM if checksum is None else checksum
+            case Copy(to, origin, mask):
+                return mask, to, origin, 0
+            case Length(offset, start, addend):
+                return 0, offset, start, _signed(addend)
+            case Id(offset, state) | Sequence32(offset, state):
+                return 0, offset, state, 0
+            case Checksum(offset, start, size):
+                return 0, offset, start, size
+            case Trim(offset, addend, otherwise):
+                return 0, offset, _signed(addend), self.branch(4, otherwise)
+            case RequireChecksum(start, size, otherwise):
+                return 0, start, size, self.branch(4, otherwise)
+            case RequireLength(least, most, otherwise, per_segment):
+                return int(per_segment), least, most, self.branch(4, otherwise)
+            case RequireSequence(offset, state, otherwise, explicit):
+                return int(explicit), offset, state, self.branch(4, otherwise)
+            case Ttl(version, offset, otherwise):
+                return version, offset, 0, self.branch(4, otherwise)
+            case Count(counter, addend):
+                return 0, counter, _signed(addend), 0
+            case Segment(features, most):
+                return features, most, 0, 0
+            case Upcall(cookie):
+                return 0, cookie, 0, 0
+            case Meta(word, value):
+                return word, value, 0, 0
+            case Fragment(offset, most, otherwise):
+                return 0, most, offset, self.branch(4, otherwise)
+            case MetaLoad(word, offset, mask):
+                return word, offset, mask, 0
+        raise TypeError(f"not an action: {action!r}")
+
+
+def encode(program: Sequence[Action]) -> Encoded:
+    """Lay `program` out for the engine.
+
+    Raises TypeError for what is not an action, ValueError for a run that does not end and
+    for a number that does not fit its field.
+    """
+    assembler = _Assembler()
+    assembler.lay(program)
+    laid: dict[tuple[Action, ...], int] = {}
+    done = 0
+    # A branch may have branches of its own: they are laid out behind it, in turn.
+    # Equal branches share one copy as long as the jump still goes forward.
+    while done < len(assembler.pending):
+        row, column, body = assembler.pending[done]
+        done += 1
+        key = tuple(body)
+        target = laid.get(key, -1)
+        if target <= row:
+            target = len(assembler.rows)
+            laid[key] = target
+            assembler.lay(body)
+        assembler.rows[row][column] = target
+    try:
+        packed = b"".join(_ACTION.pack(*row) for row in assembler.rows)
+    except struct.error as error:
+        raise ValueError(str(error)) from error
+    return Encoded(packed, len(assembler.rows), bytes(assembler.blob))

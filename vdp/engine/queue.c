@@ -1,0 +1,181 @@
+/* A port as one worker sees it: charging, offering, flushing, failing.
+ *
+ * A packet is charged to its in-port until vdp_queue_offer takes it; from then on to
+ * the port that it should leave by (the books of struct vdp_port_stats). */
+#include "internal.h"
+#include "offload.h"
+#include "worker.h"
+
+#include <stdlib.h>
+#include <sys/epoll.h>
+
+enum { FLUSH_AT = VDP_BATCH };
+
+void vdp_queue_count_drop(struct vdp_queue *queue, uint32_t reason)
+{
+    if (!queue->drops) {
+        uint64_t *drops = calloc(VDP_MAX_REASONS, sizeof *drops);
+        if (!drops)
+            return;
+        __atomic_store_n(&queue->drops, drops, __ATOMIC_RELEASE);
+    }
+    vdp_stat_add(&queue->drops[reason < VDP_MAX_REASONS ? reason : VDP_REASON_handler_error], 1);
+}
+
+void vdp_packet_drop(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t reason)
+{
+    struct vdp_queue *queue = vdp_worker_queue(worker, packet->in_port);
+
+    if (queue) {
+        vdp_stat_add(&queue->stats.dropped, 1);
+        vdp_queue_count_drop(queue, reason);
+    }
+    vdp_packet_free(worker, packet);
+}
+
+void vdp_queue_drop(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet,
+                    uint32_t reason)
+{
+    vdp_stat_add(&queue->stats.tx_dropped, 1);
+    vdp_queue_count_drop(queue, reason);
+    vdp_packet_free(worker, packet);
+}
+
+void vdp_queue_reject(struct vdp_queue *queue, uint32_t bytes, uint32_t reason)
+{
+    vdp_stat_add(&queue->stats.rx_packets, 1);
+    vdp_stat_add(&queue->stats.rx_bytes, bytes);
+    vdp_stat_add(&queue->stats.rx_segments, 1);
+    vdp_stat_add(&queue->stats.dropped, 1);
+    vdp_queue_count_drop(queue, reason);
+}
+
+void vdp_queue_set_meta(const struct vdp_queue *queue, struct vdp_packet *packet)
+{
+    uint32_t type = queue->port->config.packet_type;
+    unsigned version = packet->length ? packet->data[0] >> 4 : 0;
+
+    memset(packet->meta, 0, sizeof packet->meta);
+    vdp_store_be32(packet->meta, type);
+    if (type == VDP_L3)
+        vdp_store_be32(packet->meta + 4, version == 4 ? 0x0800 : version == 6 ? 0x86dd : 0);
+}
+
+void vdp_queue_sent(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet)
+{
+    vdp_stat_add(&queue->stats.tx_packets, 1);
+    vdp_stat_add(&queue->stats.tx_bytes, packet->length);
+    vdp_stat_add(&queue->stats.tx_segments, packet->segments);
+    vdp_packet_free(worker, packet);
+}
+
+struct vdp_packet *vdp_queue_take(struct vdp_queue *queue)
+{
+    struct vdp_packet *packet = vdp_list_take(&queue->tx);
+
+    if (packet)
+        vdp_stat_sub(&queue->stats.tx_queued, 1);
+    return packet;
+}
+
+/* Why a port refuses a packet at once, or none.  A cell carries every offload state; any
+ * other port must be told what it can take. */
+static uint32_t refusal(const struct vdp_queue *queue, struct vdp_packet *packet)
+{
+    const struct vdp_port *port = queue->port;
+
+    if (!atomic_load_explicit(&port->up, memory_order_relaxed) || queue->failed)
+        return VDP_REASON_port_down;
+    if (vdp_load_be32(packet->meta) != port->config.packet_type)
+        return VDP_REASON_packet_type;
+    if (port->config.type == VDP_PORT_CELL)
+        return VDP_REASON_none;
+
+    uint32_t features = atomic_load_explicit(&port->features, memory_order_relaxed);
+    if (packet->gso_type && !vdp_offload_covered(packet, features))
+        return VDP_REASON_gso_unsupported;
+    if (packet->needs_csum && !(features & VDP_F_CSUM))
+        return vdp_offload_finish_checksum(packet);
+    return VDP_REASON_none;
+}
+
+static void offer_cell(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet)
+{
+    vdp_cell_offer(worker, queue, packet);
+    if (queue->cell_ready)
+        return;
+    queue->cell_ready = true;
+    queue->next_cell = NULL;
+    if (worker->cell_ready)
+        worker->cell_last->next_cell = queue;
+    else
+        worker->cell_ready = queue;
+    worker->cell_last = queue;
+}
+
+void vdp_queue_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet)
+{
+    uint32_t reason = refusal(queue, packet);
+
+    vdp_stat_add(&queue->stats.offered, 1);
+    if (reason != VDP_REASON_none) {
+        vdp_queue_drop(worker, queue, packet, reason);
+        return;
+    }
+    if (queue->port->config.type == VDP_PORT_CELL) {
+        offer_cell(worker, queue, packet);
+        return;
+    }
+    /* A port that stands still may not starve the others of packets. */
+    if (queue->tx.count >= queue->port->config.tx_queue ||
+        (queue->blocked && worker->free_count < worker->packet_count / 4)) {
+        vdp_queue_drop(worker, queue, packet, VDP_REASON_tx_queue_full);
+        return;
+    }
+    vdp_list_append(&queue->tx, packet);
+    vdp_stat_add(&queue->stats.tx_queued, 1);
+    if (!queue->tx_ready) {
+        queue->tx_ready = true;
+        queue->next_tx = worker->tx_ready;
+        worker->tx_ready = queue;
+    }
+    if ((queue->tx.count >= FLUSH_AT || queue->tx.count >= queue->port->config.tx_queue) &&
+        !queue->blocked)
+        vdp_queue_flush(worker, queue);
+}
+
+void vdp_queue_flush(struct vdp_worker *worker, struct vdp_queue *queue)
+{
+    if (!queue->tx.count)
+        return;
+    int result = queue->port->ops->flush(worker, queue);
+    if (result == -EAGAIN) {
+        if (!queue->blocked && queue->tx_fd >= 0) {
+            queue->blocked = true;
+            vdp_worker_watch(worker, queue);
+        }
+    } else if (result < 0) {
+        vdp_queue_fail(worker, queue, -result);
+    } else if (queue->blocked) {
+        queue->blocked = false;
+        vdp_worker_watch(worker, queue);
+    }
+}
+
+void vdp_queue_clear(struct vdp_worker *worker, struct vdp_queue *queue, uint32_t reason)
+{
+    struct vdp_packet *packet;
+
+    while ((packet = vdp_queue_take(queue)))
+        vdp_queue_drop(worker, queue, packet, reason);
+}
+
+void vdp_queue_fail(struct vdp_worker *worker, struct vdp_queue *queue, int error)
+{
+    atomic_store(&queue->port->error, error);
+    queue->failed = true;
+    queue->blocked = false;
+    vdp_worker_watch(worker, queue);
+    vdp_queue_clear(worker, queue, VDP_REASON_tx_error);
+    worker->signal = true;
+}

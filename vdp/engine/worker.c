@@ -1,0 +1,449 @@
+/* A worker: receive, classify, execute, flush; between two rounds, the mailbox.
+ *
+ * The control side never touches a worker's tables.  It puts a call into the mailbox,
+ * wakes the worker by its eventfd, and waits for the result (vdp_worker_call). */
+#include "worker.h"
+#include "flow.h"
+#include "upcall.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    EVENTS = 64,
+    CELL_ROUNDS = VDP_MAX_DEPTH + 2,
+    BATCH_BYTES = 256 * 1024, /* what of a batch stays in a core's own cache */
+    LEAST_BATCH = 4
+};
+static const uint64_t WAKE = UINT64_MAX; /* epoll data of the wake_fd */
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t vdp_engine_clock(struct vdp_engine *engine)
+{
+    uint64_t set = atomic_load_explicit(&engine->clock_ns, memory_order_relaxed);
+
+    return set ? set : monotonic_ns();
+}
+
+void vdp_engine_set_clock(struct vdp_engine *engine, uint64_t now_ns)
+{
+    atomic_store(&engine->clock_ns, now_ns);
+}
+
+static void wake(struct vdp_worker *worker)
+{
+    uint64_t one = 1;
+    ssize_t written = write(worker->wake_fd, &one, sizeof one);
+    (void)written; /* a full counter wakes as well */
+}
+
+/* Classify and execute what was received from, or flushed out of, one port. */
+static void run_packets(struct vdp_worker *worker, struct vdp_queue *queue,
+                        struct vdp_packet **packets, uint32_t count)
+{
+    bool up = atomic_load_explicit(&queue->port->up, memory_order_relaxed);
+    uint64_t bytes = 0, segments = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        packets[i]->in_port = queue->port->number;
+        bytes += packets[i]->length;
+        segments += packets[i]->segments;
+    }
+    vdp_stat_add(&queue->stats.rx_packets, count);
+    vdp_stat_add(&queue->stats.rx_bytes, bytes);
+    vdp_stat_add(&queue->stats.rx_segments, segments);
+    /* Super-packets come in small batches. */
+    uint64_t fitting = bytes ? (uint64_t)BATCH_BYTES * count / bytes : VDP_BATCH;
+    queue->batch_size = (uint32_t)(fitting < LEAST_BATCH ? LEAST_BATCH
+                                   : fitting < VDP_BATCH ? fitting
+                                                         : VDP_BATCH);
+    for (uint32_t i = 0; i < count; i++) {
+        struct vdp_packet *packet = packets[i];
+        struct vdp_flow *flow;
+
+        if (!up) {
+            vdp_packet_drop(worker, packet, VDP_REASON_port_down);
+        } else if ((flow = vdp_classifier_lookup(worker, queue->classifier, packet))) {
+            vdp_stat_add(&queue->stats.hits, 1);
+            vdp_flow_run(worker, flow, packet);
+        } else {
+            vdp_stat_add(&queue->stats.misses, 1);
+            vdp_upcall_miss(worker, queue, packet);
+        }
+    }
+}
+
+/* The pool is empty: read one packet all the same, so that the port does not stay ready
+ * for ever, and count it. */
+static int receive_without_buffer(struct vdp_worker *worker, struct vdp_queue *queue, int fd)
+{
+    struct vdp_packet *packet = worker->reserve;
+
+    vdp_packet_reset(packet);
+    int count = queue->port->ops->receive(worker, queue, fd, &packet, 1);
+    worker->reserve = packet;
+    if (count > 0)
+        vdp_queue_reject(queue, packet->length, VDP_REASON_no_buffer);
+    return count;
+}
+
+static int receive(struct vdp_worker *worker, struct vdp_queue *queue, int fd)
+{
+    struct vdp_packet *batch[VDP_BATCH], *fresh;
+    int count;
+
+    while (worker->batch_count < VDP_BATCH && (fresh = vdp_packet_alloc(worker)))
+        worker->batch[worker->batch_count++] = fresh;
+    if (worker->batch_count) {
+        uint32_t most = queue->batch_size ? queue->batch_size : (uint32_t)VDP_BATCH;
+        most = most < worker->batch_count ? most : worker->batch_count;
+        count = queue->port->ops->receive(worker, queue, fd, worker->batch, (int)most);
+        if (count > 0) {
+            uint32_t taken = (uint32_t)count;
+            memcpy(batch, worker->batch, taken * sizeof *batch);
+            worker->batch_count -= taken;
+            memmove(worker->batch, worker->batch + taken, worker->batch_count * sizeof *batch);
+            run_packets(worker, queue, batch, taken);
+        }
+    } else {
+        count = receive_without_buffer(worker, queue, fd);
+    }
+    if (count < 0 && count != -EAGAIN && count != -EINTR)
+        vdp_queue_fail(worker, queue, -count);
+    return count > 0 ? count : 0;
+}
+
+static int receive_ready(struct vdp_worker *worker, const struct epoll_event *event)
+{
+    uint32_t index = (uint32_t)(event->data.u64 & 0xff);
+    struct vdp_queue *queue = vdp_worker_queue(worker, (uint32_t)(event->data.u64 >> 8));
+    int received = 0;
+
+    if (!queue || queue->failed)
+        return 0;
+    int fd = queue->port->config.fd[index];
+    if (event->events & (EPOLLIN | EPOLLERR | EPOLLHUP) &&
+        index % worker->engine->config.workers == worker->index)
+        received = receive(worker, queue, fd);
+    if (event->events & EPOLLOUT && queue->blocked && fd == queue->tx_fd)
+        vdp_queue_flush(worker, queue);
+    return received;
+}
+
+/* Memory ports make themselves known here instead of in epoll. */
+static int receive_memory(struct vdp_worker *worker)
+{
+    struct vdp_queue *queue;
+    int received = 0, count;
+
+    pthread_mutex_lock(&worker->lock);
+    queue = worker->memory_ready;
+    worker->memory_ready = NULL;
+    while (queue) {
+        struct vdp_queue *next = queue->next_memory;
+        queue->memory_ready = false;
+        pthread_mutex_unlock(&worker->lock);
+        count = receive(worker, queue, -1);
+        received += count;
+        if (count)
+            vdp_worker_memory_ready(queue);
+        vdp_queue_flush(worker, queue);
+        pthread_mutex_lock(&worker->lock);
+        queue = next;
+    }
+    pthread_mutex_unlock(&worker->lock);
+    return received;
+}
+
+static void flush_cell(struct vdp_worker *worker, struct vdp_queue *queue)
+{
+    struct vdp_packet *batch[VDP_BATCH];
+    struct vdp_packet_list list = {0};
+
+    vdp_cell_flush(worker, queue, &list);
+    while (list.count) {
+        uint32_t count = 0;
+        while (count < VDP_BATCH && list.head)
+            batch[count++] = vdp_list_take(&list);
+        run_packets(worker, queue, batch, count);
+    }
+}
+
+/* What the cells coalesced comes in again, and may fill other cells: a packet passes
+ * VDP_MAX_DEPTH of them at most.  What clones multiply beyond that waits for the next
+ * iteration. */
+static void flush_cells(struct vdp_worker *worker)
+{
+    for (int round = 0; worker->cell_ready && round < CELL_ROUNDS; round++) {
+        struct vdp_queue *queue = worker->cell_ready;
+
+        worker->cell_ready = NULL;
+        while (queue) {
+            struct vdp_queue *next = queue->next_cell;
+            queue->cell_ready = false;
+            flush_cell(worker, queue);
+            queue = next;
+        }
+    }
+}
+
+static void flush_ports(struct vdp_worker *worker)
+{
+    struct vdp_queue *queue = worker->tx_ready;
+
+    worker->tx_ready = NULL;
+    while (queue) {
+        struct vdp_queue *next = queue->next_tx;
+        queue->tx_ready = false;
+        if (!queue->blocked)
+            vdp_queue_flush(worker, queue);
+        queue = next;
+    }
+}
+
+static void signal_control(struct vdp_worker *worker)
+{
+    uint64_t one = 1;
+
+    if (!worker->signal)
+        return;
+    worker->signal = false;
+    ssize_t written = write(worker->engine->event_fd, &one, sizeof one);
+    (void)written;
+}
+
+static void settle(struct vdp_worker *worker)
+{
+    flush_cells(worker);
+    flush_ports(worker);
+    signal_control(worker);
+}
+
+static void serve(struct vdp_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    atomic_store(&worker->attention, worker->memory_ready || worker->stopping);
+    if (worker->call) {
+        int (*call)(struct vdp_worker *, void *) = worker->call;
+        pthread_mutex_unlock(&worker->lock);
+        int result = call(worker, worker->argument);
+        settle(worker);
+        pthread_mutex_lock(&worker->lock);
+        worker->result = result;
+        worker->call = NULL;
+        pthread_cond_signal(&worker->done);
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static void wait_for_events(struct vdp_worker *worker, struct epoll_event *events, int *count,
+                            int timeout_ms)
+{
+    uint64_t before = monotonic_ns();
+
+    *count = epoll_wait(worker->epoll_fd, events, EVENTS, timeout_ms);
+    uint64_t after = monotonic_ns();
+    uint64_t set = atomic_load_explicit(&worker->engine->clock_ns, memory_order_relaxed);
+    worker->now_ns = set ? set : after;
+    if (worker->resumed_ns)
+        worker->stats.busy_ns += before - worker->resumed_ns;
+    worker->stats.idle_ns += after - before;
+    worker->resumed_ns = after;
+    worker->stats.iterations++;
+}
+
+int vdp_worker_iterate(struct vdp_worker *worker, int timeout_ms)
+{
+    struct epoll_event events[EVENTS];
+    int count, received = 0;
+
+    if (atomic_load(&worker->attention) || worker->cell_ready)
+        timeout_ms = 0;
+    wait_for_events(worker, events, &count, timeout_ms);
+    atomic_fetch_add(&worker->turns, 1);
+    for (int i = 0; i < count; i++) {
+        uint64_t drained;
+        if (events[i].data.u64 != WAKE)
+            received += receive_ready(worker, &events[i]);
+        else if (read(worker->wake_fd, &drained, sizeof drained) < 0)
+            continue;
+    }
+    if (atomic_load(&worker->attention))
+        received += receive_memory(worker);
+    settle(worker);
+    if (atomic_load(&worker->attention))
+        serve(worker);
+    atomic_fetch_add(&worker->turns, 1);
+    return received;
+}
+
+static void *run(void *argument)
+{
+    struct vdp_worker *worker = argument;
+
+    while (!atomic_load(&worker->stopping))
+        vdp_worker_iterate(worker, -1);
+    return NULL;
+}
+
+int vdp_worker_call(struct vdp_worker *worker, int (*call)(struct vdp_worker *, void *), void *argument)
+{
+    struct vdp_engine *engine = worker->engine;
+    int result;
+
+    pthread_mutex_lock(&engine->call_lock);
+    if (!engine->started) {
+        worker->now_ns = vdp_engine_clock(engine);
+        result = call(worker, argument);
+        settle(worker);
+    } else {
+        pthread_mutex_lock(&worker->lock);
+        worker->call = call;
+        worker->argument = argument;
+        atomic_store(&worker->attention, true);
+        wake(worker);
+        while (worker->call)
+            pthread_cond_wait(&worker->done, &worker->lock);
+        result = worker->result;
+        pthread_mutex_unlock(&worker->lock);
+    }
+    pthread_mutex_unlock(&engine->call_lock);
+    return result;
+}
+
+void vdp_worker_memory_ready(struct vdp_queue *queue)
+{
+    struct vdp_worker *worker = queue->worker;
+
+    pthread_mutex_lock(&worker->lock);
+    if (!queue->memory_ready) {
+        queue->memory_ready = true;
+        queue->next_memory = worker->memory_ready;
+        worker->memory_ready = queue;
+        atomic_store(&worker->attention, true);
+        wake(worker);
+    }
+    pthread_mutex_unlock(&worker->lock);
+}
+
+static int watch_fd(struct vdp_worker *worker, struct vdp_queue *queue, uint32_t index)
+{
+    int fd = queue->port->config.fd[index];
+    struct epoll_event event = {.data.u64 = (uint64_t)queue->port->number << 8 | index};
+
+    if (!queue->failed && index % worker->engine->config.workers == worker->index)
+        event.events |= EPOLLIN;
+    if (!queue->failed && queue->blocked && fd == queue->tx_fd)
+        event.events |= EPOLLOUT;
+    if (!event.events) {
+        (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, fd, &event);
+        return 0;
+    }
+    if (epoll_ctl(worker->epoll_fd, EPOLL_CTL_MOD, fd, &event) == 0)
+        return 0;
+    if (errno == ENOENT && epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0)
+        return 0;
+    return -errno;
+}
+
+int vdp_worker_watch(struct vdp_worker *worker, struct vdp_queue *queue)
+{
+    int result = 0;
+
+    for (uint32_t i = 0; i < queue->port->config.fd_count && result == 0; i++)
+        result = watch_fd(worker, queue, i);
+    return result;
+}
+
+/* Take a queue out of one of the worker's lists. */
+#define UNLINK(list, link, queue)                                                               \
+    for (struct vdp_queue **at = &(list); *at; at = &(*at)->link)                               \
+        if (*at == (queue)) {                                                                   \
+            *at = (queue)->link;                                                                \
+            break;                                                                              \
+        }
+
+void vdp_worker_forget(struct vdp_worker *worker, struct vdp_queue *queue)
+{
+    queue->failed = true;
+    (void)vdp_worker_watch(worker, queue);
+    if (queue->tx_ready)
+        UNLINK(worker->tx_ready, next_tx, queue)
+    if (queue->cell_ready) {
+        UNLINK(worker->cell_ready, next_cell, queue)
+        worker->cell_last = worker->cell_ready;
+        while (worker->cell_last && worker->cell_last->next_cell)
+            worker->cell_last = worker->cell_last->next_cell;
+    }
+    pthread_mutex_lock(&worker->lock);
+    if (queue->memory_ready)
+        UNLINK(worker->memory_ready, next_memory, queue)
+    pthread_mutex_unlock(&worker->lock);
+}
+
+int vdp_worker_open(struct vdp_engine *engine, uint32_t index)
+{
+    struct vdp_worker *worker = &engine->workers[index];
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = WAKE};
+
+    worker->engine = engine;
+    worker->index = index;
+    pthread_mutex_init(&worker->lock, NULL);
+    pthread_cond_init(&worker->done, NULL);
+    worker->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (worker->epoll_fd < 0 || worker->wake_fd < 0 ||
+        epoll_ctl(worker->epoll_fd, EPOLL_CTL_ADD, worker->wake_fd, &event) < 0)
+        return -errno;
+    return 0;
+}
+
+void vdp_worker_close(struct vdp_worker *worker)
+{
+    if (worker->epoll_fd >= 0)
+        close(worker->epoll_fd);
+    if (worker->wake_fd >= 0)
+        close(worker->wake_fd);
+    pthread_cond_destroy(&worker->done);
+    pthread_mutex_destroy(&worker->lock);
+}
+
+int vdp_worker_start(struct vdp_worker *worker)
+{
+    char name[16];
+    sigset_t all, before;
+
+    worker->stopping = false;
+    worker->resumed_ns = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* the new thread inherits it */
+    int error = pthread_create(&worker->thread, NULL, run, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (error)
+        return -error;
+    snprintf(name, sizeof name, "vdp-worker-%u", worker->index & 0xff);
+    (void)pthread_setname_np(worker->thread, name);
+    return 0;
+}
+
+void vdp_worker_stop(struct vdp_worker *worker)
+{
+    pthread_mutex_lock(&worker->lock);
+    worker->stopping = true;
+    atomic_store(&worker->attention, true);
+    wake(worker);
+    pthread_mutex_unlock(&worker->lock);
+    pthread_join(worker->thread, NULL);
+    worker->stopping = false;
+}
