@@ -1,0 +1,105 @@
+"""GRO and GSO are inverses, for any streams: segment(coalesce(packets)) = packets, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.engine.books import check_books
+from tests.engine.conftest import Bench
+from tests.engine.streams import finished, segment4, segment6, super_packet
+from vdp.engine.interface import Engine, EngineConfig
+from vdp.engine.program import Output, Segment
+from vdp.testing.builders import ACK, CWR, ECE, FIN, PSH, tcp_timestamp
+
+Factory = Callable[[EngineConfig], Engine]
+quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+flags = st.sampled_from([ACK] * 6 + [ACK | PSH, ACK | FIN, ACK | ECE, ACK | CWR, ACK | PSH | CWR])
+numbers = st.integers(0, 0xFFFFFFFF)
+options = st.sampled_from([b"", tcp_timestamp(1, 2), b"\1\1\1\1"])
+
+
+@st.composite
+def streams(draw: st.DrawFn) -> list[bytes]:
+    """Segments of some flows in the order in which they were sent, mixed; ids count up."""
+    flows = []
+    for port in range(draw(st.integers(1, 3))):
+        build: Callable[..., bytes] = draw(st.sampled_from([segment4, segment6]))
+        seq, ident, size, known = draw(numbers), draw(numbers), draw(st.integers(1, 60)), draw(options)
+        own = []
+        for n in range(draw(st.integers(1, 12))):
+            length = draw(st.sampled_from([size] * 8 + [size + 1, max(size - 1, 1), 0]))
+            fields: dict[str, Any] = {"id": (ident + n) & 0xFFFF} if build is segment4 else {}
+            body = bytes([65 + port]) * length
+            own.append(build(body, seq, sport=port + 1, flags=draw(flags), options=known, **fields))
+            seq += length
+        flows.append(own)
+    order = draw(st.permutations([index for index, own in enumerate(flows) for _ in own]))
+    return [flows[index].pop(0) for index in order]
+
+
+def by_flow(packets: list[bytes]) -> dict[bytes, list[bytes]]:
+    """Packets by version and source port: the order between flows is no matter."""
+    found: dict[bytes, list[bytes]] = {}
+    for data in packets:
+        transport = 20 if data[0] >> 4 == 4 else 40
+        found.setdefault(data[:1] + data[transport : transport + 2], []).append(data)
+    return found
+
+
+def through(engine: Engine, packets: list[bytes]) -> list[bytes]:
+    """The packets after a cell and a cut."""
+    bench = Bench(engine)
+    cell = bench.cell()
+    bench.flow(bench.x, Output(cell))
+    bench.flow(cell, Segment(), Output(bench.y))
+    bench.send(bench.x, *packets)
+    return bench.sent(bench.y)
+
+
+@quick
+@given(streams())
+def test_cutting_what_a_cell_joined_gives_the_same_packets(
+    engine_class: Factory, packets: list[bytes]
+) -> None:
+    engine = engine_class(EngineConfig(packets=256))
+    assert by_flow(through(engine, packets)) == by_flow(packets)
+    check_books(engine)
+    engine.close()
+
+
+@quick
+@given(
+    st.sampled_from([segment4, segment6]),
+    st.integers(2, 1500),
+    st.integers(48, 500),
+    flags,
+    numbers,
+    options,
+)
+def test_joining_what_was_cut_gives_the_same_packet(
+    engine_class: Factory,
+    build: Callable[..., bytes],
+    length: int,
+    size: int,
+    flag: int,
+    seq: int,
+    known: bytes,
+) -> None:
+    engine = engine_class(EngineConfig(packets=256))
+    bench = Bench(engine)
+    cell = bench.cell()
+    bench.flow(bench.x, Segment(), Output(cell))
+    bench.flow(cell, Output(bench.y))
+    ecn = bool(flag & CWR) and length > size
+    whole = super_packet(build(bytes(length), seq, flags=flag, options=known), size, ecn=ecn)
+    bench.send(bench.x, whole)
+    (out,) = bench.collect(bench.y)
+    assert finished(out) == finished(whole)
+    assert out.offload.gso_type == (whole.offload.gso_type if length > size else 0)
+    check_books(engine)
+    engine.close()

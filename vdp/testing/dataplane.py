@@ -1,0 +1,174 @@
+"""A whole dataplane in memory: what plugin authors and the tests try protocols on.
+
+    plane = Dataplane()
+    plane.port("underlay", PacketType.L3)
+    plane.port("lan", PacketType.L3)
+    plane.link("gre1", "gre", underlay="underlay", local="192.0.2.1", remote="192.0.2.2")
+    plane.connect("lan", "gre1")
+    plane.send("underlay", packet)
+    assert plane.received("lan") == [inner]
+
+No thread, no privilege, no kernel: packets are bytes that go in at memory ports and come
+out of others, and time stands still unless it is moved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import BaseModel
+
+from vdp.datapath import Datapath
+from vdp.engine.interface import Engine, MemoryPacket, Offload, PacketType, PortConfig, PortStats, PortType
+from vdp.engine.native import NativeEngine
+from vdp.forwarding.bridge import Bridge
+from vdp.forwarding.routes import Route, RouteTable
+from vdp.links.link import Link
+from vdp.links.paths import PathSource
+from vdp.loader import Plugins
+from vdp.ports.port import Port
+from vdp.protocols.ethernet import EtherType
+from vdp.testing.paths import StaticPaths
+
+#: A stopped clock starts here; 0 would mean the real one.
+START_NS = 1_000_000_000_000
+#: Rounds after which a dataplane that still has something to do is going round in circles.
+MOST_ROUNDS = 10_000
+
+
+class Dataplane:
+    """A Datapath on an engine, with memory ports."""
+
+    def __init__(
+        self,
+        engine: Engine | None = None,
+        plugins: Iterable[str] = ("gre", "gretap", "wccp"),
+        paths: PathSource | None = None,
+        settings: Mapping[str, BaseModel] | None = None,
+    ) -> None:
+        self.engine = engine if engine is not None else NativeEngine()
+        self.now_ns = START_NS
+        self.engine.set_clock(self.now_ns)
+        loaded = Plugins()
+        loaded.load(tuple(plugins), strict=True)
+        self.paths = paths if paths is not None else StaticPaths()
+        self.datapath = Datapath(self.engine, self.paths, loaded, settings)
+        loaded.register(self.datapath, strict=True)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.datapath.paths.close()
+        self._runner.close()
+        self.engine.close()
+
+    # -- building -------------------------------------------------------------------------
+
+    def port(
+        self, name: str, packet_type: PacketType = PacketType.L2, mtu: int = 65535, **known: Any
+    ) -> Port:
+        """A memory port."""
+        return self.datapath.add_port(PortConfig(name, PortType.MEMORY, packet_type, mtu=mtu), **known)
+
+    def link(self, name: str, kind: str, underlay: str = "underlay", **parameters: Any) -> Link:
+        """A link of a kind, with its parameters as a configuration would have them."""
+        model = self.datapath.plugins.kinds[kind].parameters.model_validate(parameters)
+        return self._runner.run(self.datapath.add_link(name, kind, underlay, model))
+
+    def remove_link(self, name: str) -> None:
+        self._runner.run(self.datapath.remove_link(name))
+
+    def bridge(self, name: str, *members: str, ageing_s: int = 300) -> Bridge:
+        bridge = Bridge(self.datapath, name, members, ageing_s)
+        self.datapath.forwarding.add_bridge(bridge)
+        return bridge
+
+    def connect(self, one: str, other: str) -> None:
+        self.datapath.forwarding.connect(one, other)
+
+    def route(self, *routes: Route) -> None:
+        self.datapath.forwarding.set_routes(RouteTable(self.datapath, routes))
+
+    # -- traffic --------------------------------------------------------------------------
+
+    def send(self, port: str, *packets: bytes, offload: Offload | None = None) -> None:
+        """Let packets arrive at a port, and everything that follows from it happen."""
+        self.arrive(port, *packets, offload=offload)
+        self.settle()
+
+    def arrive(self, port: str, *packets: bytes, offload: Offload | None = None) -> None:
+        """Let packets arrive at a port; nothing happens before `settle`."""
+        found = self.datapath.ports[port]
+        for data in packets:
+            meta = bytearray(32)
+            if found.packet_type is PacketType.L3:
+                version = data[0] >> 4 if data else 0
+                kind = {4: EtherType.IPV4, 6: EtherType.IPV6}.get(version, 0)
+                meta[3], meta[4:8] = PacketType.L3, kind.to_bytes(4, "big")
+            self.engine.inject(found.number, MemoryPacket(data, bytes(meta), offload or Offload()))
+
+    def settle(self) -> None:
+        """Run engine and slow path until neither has anything to do."""
+        for _ in range(MOST_ROUNDS):
+            received = self.engine.poll()
+            served = self._runner.run(self._serve())
+            if not received and not served:
+                return
+        raise RuntimeError("packets go round in circles")
+
+    async def _serve(self) -> int:
+        served = self.datapath.slowpath.run()
+        await asyncio.sleep(0)
+        return served
+
+    def received(self, port: str) -> list[bytes]:
+        """What left by a port since the last look."""
+        return [packet.data for packet in self.collect(port)]
+
+    def collect(self, port: str) -> list[MemoryPacket]:
+        """The same with metadata and offload state."""
+        number = self.datapath.ports[port].number
+        packets = []
+        while (packet := self.engine.collect(number)) is not None:
+            packets.append(packet)
+        return packets
+
+    # -- looking --------------------------------------------------------------------------
+
+    def pass_time(self, seconds: float) -> None:
+        """Move the clock, and let what depends on it happen."""
+        self.now_ns += int(seconds * 1e9)
+        self.engine.set_clock(self.now_ns)
+        self._runner.run(self._do_chores())
+        self.settle()
+
+    async def _do_chores(self) -> None:
+        self.datapath.run_chores()
+        await asyncio.sleep(0)
+
+    def drops(self, port: str) -> dict[str, int]:
+        """Packets lost at a port or link, by the reason's name."""
+        counts = self.engine.port_drops(self.datapath.egress(port).number)  # type: ignore[attr-defined]
+        return {self.datapath.drops.name(code): count for code, count in enumerate(counts) if count}
+
+    def stats(self, port: str) -> PortStats:
+        return self.engine.port_stats(self.datapath.egress(port).number)  # type: ignore[attr-defined]
+
+    def counters(self, link: str) -> dict[str, int]:
+        """A link's counters, by the kernel's names."""
+        return self.datapath.links[link].stats()
+
+    @property
+    def upcalls(self) -> int:
+        """Packets that Python has seen."""
+        return self.datapath.slowpath.upcalls.total()

@@ -1,0 +1,202 @@
+"""A GRO cell: waiting packets, TCP segments of one flow joined as Linux joins them.
+
+The rules are those of inet_gro_receive, ipv6_gro_receive and tcp_gro_receive; the order
+is that of arrival: a packet joins the last waiting packet of its flow or goes to the end
+of the line, so no packet of a flow overtakes another one of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from vdp.testing.reference.checksum import fold, internet_checksum, ones_sum
+from vdp.testing.reference.offload import (
+    GSO_ECN,
+    GSO_TCPV4,
+    GSO_TCPV6,
+    TCP,
+    Headers,
+    leave_checksum,
+    locate,
+    pseudo_sum,
+)
+from vdp.testing.reference.packet import Packet
+
+FIN, SYN, RST, PSH, URG, CWR = 0x01, 0x02, 0x04, 0x08, 0x20, 0x80
+SEGMENTS_MOST = 64
+OPEN_FLOWS = 8  # MAX_GRO_SKBS
+LENGTH_MOST = 65535
+DF = 0x4000
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A packet in the cell that others may still join."""
+
+    packet: Packet
+    flow: bytes
+    headers: Headers
+    size: int  # payload of its first segment
+    joined: int = 1
+    fixed_id: bool = False
+
+
+class Cell:
+    """What waits behind a link, oldest first, at most `limit` packets."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.waiting: list[Packet] = []
+        self.open: list[Waiting | None] = [None] * OPEN_FLOWS
+        self.turn = 0
+
+    def offer(self, packet: Packet) -> str:
+        """Take the packet: "merged" into another one, "queued", or "full" (not taken)."""
+        headers = locate(packet)
+        if headers is None or headers.protocol != TCP or headers.fragment:
+            if headers is not None and headers.fragment:
+                self.open = [None] * OPEN_FLOWS  # of which flow it is cannot be told
+            return self._append(packet)
+        flow = flow_of(packet, headers)
+        held = next((entry for entry in self.open if entry and entry.flow == flow), None)
+        joinable = is_candidate(packet, headers)
+        if held and joinable and self._joins(held, packet, headers):
+            self._join(held, packet, headers)
+            return "merged"
+        if held:
+            self._close(held)
+        if joinable and not ends_flow(packet, headers) and len(self.waiting) < self.limit:
+            self._open(Waiting(packet, flow, headers, headers.end - headers.payload))
+        return self._append(packet)
+
+    def _append(self, packet: Packet) -> str:
+        if len(self.waiting) >= self.limit:
+            return "full"
+        self.waiting.append(packet)
+        return "queued"
+
+    def _close(self, entry: Waiting) -> None:
+        self.open[self.open.index(entry)] = None
+
+    def _open(self, entry: Waiting) -> None:
+        """Into the first free place; when there is none, each place in turn is given up."""
+        if None in self.open:
+            place = self.open.index(None)
+        else:
+            place = self.turn % OPEN_FLOWS
+            self.turn += 1
+        self.open[place] = entry
+
+    def flush(self) -> list[Packet]:
+        """Everything that waits, in order, super-packets with their marks."""
+        packets, self.waiting = self.waiting, []
+        self.open = [None] * OPEN_FLOWS
+        return packets
+
+    def _joins(self, held: Waiting, packet: Packet, headers: Headers) -> bool:
+        first = held.headers
+        payload = headers.end - headers.payload
+        return (
+            payload <= held.size
+            and held.joined < SEGMENTS_MOST
+            and len(held.packet.data) - first.network + payload <= LENGTH_MOST
+            and same_headers(held.packet, packet, headers)
+            and _follows(held, packet, headers)
+        )
+
+    def _join(self, held: Waiting, packet: Packet, headers: Headers) -> None:
+        """Append the payload; make the whole a super-packet as tcp_gro_complete does."""
+        whole, first = held.packet, held.headers
+        if headers.version == 4 and held.joined == 1:
+            held.fixed_id = _id(packet, headers) == _id(whole, first)
+        whole.data += packet.data[headers.payload : headers.end]
+        flags = first.transport + 13
+        whole.data[flags] |= packet.data[headers.transport + 13] & (FIN | PSH)
+        held.joined += 1
+        length = len(whole.data) - first.network
+        if first.version == 4:
+            whole.store16(first.network + 2, length)
+            whole.store16(first.network + 10, 0)
+            checksum = internet_checksum(whole.data[first.network : first.network + 20])
+            whole.store16(first.network + 10, checksum)
+        else:
+            whole.store16(first.network + 4, length - 40)
+        whole.gso_type = GSO_TCPV4 if first.version == 4 else GSO_TCPV6
+        if whole.data[flags] & CWR:
+            whole.gso_type |= GSO_ECN
+        whole.gso_size, whole.segments = held.size, held.joined
+        held.headers = replace(first, end=len(whole.data))
+        leave_checksum(whole, held.headers)
+        whole.depth = max(whole.depth, packet.depth)
+        short = headers.end - headers.payload < held.size
+        if short or ends_flow(packet, headers):
+            self._close(held)
+
+
+def flow_of(packet: Packet, headers: Headers) -> bytes:
+    """What packets of one TCP flow have in common: frame header, metadata, addresses, ports."""
+    data, at = packet.data, headers.network
+    addresses = data[at + 12 : at + 20] if headers.version == 4 else data[at + 8 : at + 40]
+    ports = data[headers.transport : headers.transport + 4]
+    where = bytes([headers.version, headers.transport - at & 0xFF])
+    return bytes(packet.meta + data[:at] + where + addresses + ports)
+
+
+def is_candidate(packet: Packet, headers: Headers) -> bool:
+    """May it be part of a super-packet at all?"""
+    data, at = packet.data, headers.network
+    if packet.needs_csum or packet.gso_type or headers.end != len(data) or headers.end == headers.payload:
+        return False
+    if headers.version == 4:
+        plain = data[at] == 0x45 and packet.load16(at + 6) & ~DF == 0
+        if not plain or fold(ones_sum(data[at : at + 20])) != 0xFFFF:
+            return False
+    if data[headers.transport + 13] & (SYN | RST | URG):
+        return False
+    return _checksum_good(packet, headers)
+
+
+def _checksum_good(packet: Packet, headers: Headers) -> bool:
+    total = pseudo_sum(packet, headers, headers.end - headers.transport)
+    return fold(total + ones_sum(packet.data[headers.transport : headers.end])) == 0xFFFF
+
+
+def ends_flow(packet: Packet, headers: Headers) -> bool:
+    """Nothing is joined behind a packet with one of these flags."""
+    return packet.data[headers.transport + 13] & (FIN | PSH | SYN | RST | URG) != 0
+
+
+def same_headers(whole: Packet, packet: Packet, headers: Headers) -> bool:
+    """Are both headers the same but for length, id, sequence, checksums, and CWR, FIN, PSH?"""
+    a, b = bytearray(whole.data[: headers.payload]), bytearray(packet.data[: headers.payload])
+    network, transport = headers.network, headers.transport
+    for data in (a, b):
+        if headers.version == 4:
+            data[network + 2 : network + 6] = bytes(4)  # total length, id
+            data[network + 10 : network + 12] = bytes(2)
+        else:
+            data[network + 4 : network + 6] = bytes(2)
+        data[transport + 4 : transport + 8] = bytes(4)
+        data[transport + 13] &= ~(CWR | FIN | PSH) & 0xFF
+        data[transport + 16 : transport + 18] = bytes(2)
+    return a == b
+
+
+def _follows(held: Waiting, packet: Packet, headers: Headers) -> bool:
+    """Is it the next segment, by TCP sequence and by IPv4 identification?"""
+    first, whole = held.headers, held.packet
+    if packet.data[headers.transport + 13] & CWR:
+        return False
+    expected = whole.load32(first.transport + 4) + len(whole.data) - first.payload
+    if packet.load32(headers.transport + 4) != expected & 0xFFFFFFFF:
+        return False
+    if headers.version == 6:
+        return True
+    step = (_id(packet, headers) - _id(whole, first)) & 0xFFFF
+    if held.joined == 1 and packet.load16(headers.network + 6) & DF and step == 0:
+        return True
+    return step == 0 if held.fixed_id else step == held.joined
+
+
+def _id(packet: Packet, headers: Headers) -> int:
+    return packet.load16(headers.network + 4)

@@ -1,0 +1,123 @@
+"""Ports of the reference engine: memory ports and GRO cells, and their books."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from vdp.engine.interface import (
+    META_PROTOCOL,
+    META_SIZE,
+    META_TYPE,
+    Feature,
+    MemoryPacket,
+    PacketType,
+    PortConfig,
+    PortStats,
+    PortType,
+)
+from vdp.testing.reference.coalesce import Cell
+from vdp.testing.reference.offload import covered, finish_checksum, store, version_ethertype
+from vdp.testing.reference.packet import REASONS, Lost, Packet
+
+FLUSH_AT = 64
+
+
+@dataclass(slots=True, eq=False)
+class Port:
+    """A port, all its queues in one.  `tx`: taken, and not yet with whoever collects."""
+
+    number: int
+    config: PortConfig
+    features: Feature
+    up: bool = True
+    books: Counter[str] = field(default_factory=Counter)
+    drops: Counter[int] = field(default_factory=Counter)
+    received: deque[MemoryPacket] = field(default_factory=deque)
+    tx: deque[Packet] = field(default_factory=deque)
+    sent: deque[MemoryPacket] = field(default_factory=deque)
+    cells: dict[int, Cell] = field(default_factory=dict)
+
+    @property
+    def is_cell(self) -> bool:
+        return self.config.type == PortType.CELL
+
+    def cell(self, worker: int) -> Cell:
+        """The worker's own part of the cell."""
+        return self.cells.setdefault(worker, Cell(self.config.tx_queue))
+
+    def stats(self) -> PortStats:
+        return PortStats(**self.books, up=self.up)
+
+    def fresh_meta(self, packet: Packet) -> None:
+        """What a packet's metadata is on receive: the port's type, the version nibble's EtherType."""
+        packet.meta[:] = bytes(META_SIZE)
+        packet.set_word(META_TYPE, self.config.packet_type)
+        if self.config.packet_type == PacketType.L3:
+            packet.set_word(META_PROTOCOL, version_ethertype(packet.data))
+
+    def lose(self, reason: int) -> None:
+        """One packet, before an output took it."""
+        self.books["dropped"] += 1
+        self.drops[reason] += 1
+
+    def lose_offered(self, reason: int) -> None:
+        """One packet that this port had taken over."""
+        self.books["tx_dropped"] += 1
+        self.drops[reason] += 1
+
+    def offer(self, packet: Packet, worker: int) -> bool:
+        """Take the packet over, to be sent or coalesced; False: refused at once."""
+        self.books["offered"] += 1
+        try:
+            self._admit(packet)
+        except Lost as lost:
+            self.lose_offered(lost.reason)
+            return False
+        if self.is_cell:
+            self._offer_cell(packet, worker)
+        elif len(self.tx) >= self.config.tx_queue:
+            self.lose_offered(REASONS["tx_queue_full"])
+        else:
+            self.tx.append(packet)
+            self.books["tx_queued"] += 1
+            if len(self.tx) >= min(FLUSH_AT, self.config.tx_queue):
+                self.flush()
+        return True
+
+    def _admit(self, packet: Packet) -> None:
+        """Raise Lost when the port refuses the packet at once; finish what it cannot."""
+        if not self.up:
+            raise Lost("port_down")
+        if packet.word(META_TYPE) != self.config.packet_type:
+            raise Lost("packet_type")
+        if self.is_cell:
+            return
+        if packet.gso_type and not covered(packet, self.features):
+            raise Lost("gso_unsupported")
+        if packet.needs_csum and not self.features & Feature.CSUM:
+            finish_checksum(packet)
+
+    def _offer_cell(self, packet: Packet, worker: int) -> None:
+        match self.cell(worker).offer(packet):
+            case "merged":
+                self.books["merged"] += 1
+            case "queued":
+                self.books["tx_queued"] += 1
+            case _:
+                self.lose_offered(REASONS["cell_full"])
+
+    def flush(self) -> None:
+        """Hand waiting packets over, as long as there is room for them."""
+        while self.tx and len(self.sent) < self.config.tx_queue:
+            packet = self.tx.popleft()
+            self.books["tx_queued"] -= 1
+            try:
+                offload = store(packet)
+            except Lost as lost:
+                self.lose_offered(lost.reason)
+                continue
+            self.sent.append(MemoryPacket(bytes(packet.data), bytes(packet.meta), offload))
+            self.books["tx_packets"] += 1
+            self.books["tx_bytes"] += len(packet.data)
+            self.books["tx_segments"] += packet.segments
