@@ -1,0 +1,1 @@
+"""Headers of the protocols that the core itself meets, and their numbers."""

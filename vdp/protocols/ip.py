@@ -1,0 +1,112 @@
+"""IPv4 (RFC 791), IPv6 (RFC 8200), ECN code points (RFC 3168), and ICMP (RFC 792)."""
+
+from __future__ import annotations
+
+import enum
+
+from vdp.header import Bits, Header
+
+DF = 0x4000  # flags and fragment offset, as one 16-bit field
+MF = 0x2000
+OFFSET = 0x1FFF
+FRAGMENT = MF | OFFSET  # more fragments, or not the first: ip_is_fragment()
+
+
+class IPProtocol(enum.IntEnum):
+    ICMP = 1
+    TCP = 6
+    UDP = 17
+    GRE = 47
+    ICMPV6 = 58
+
+
+class Ecn(enum.IntEnum):
+    """The two low bits of TOS or traffic class."""
+
+    NOT_ECT = 0
+    ECT_1 = 1
+    ECT_0 = 2
+    CE = 3
+
+
+class IPv4(Header):
+    version = Bits(4)
+    ihl = Bits(4)  # header length in 32-bit words
+    dscp = Bits(6)
+    ecn = Bits(2)
+    total_length = Bits(16)
+    identification = Bits(16)
+    fragment = Bits(16)  # flags and offset
+    ttl = Bits(8)
+    protocol = Bits(8)
+    checksum = Bits(16)
+    source = Bits(32)
+    destination = Bits(32)
+
+    @property
+    def payload(self) -> int:
+        """Where the payload begins, from the packet's front: behind the options."""
+        return self.offset + self.ihl * 4
+
+    @property
+    def to_group(self) -> bool:
+        """Whether it is sent to a multicast group."""
+        return is_multicast(self.destination)
+
+
+class IPv6(Header):
+    version = Bits(4)
+    dscp = Bits(6)
+    ecn = Bits(2)
+    flow_label = Bits(20)
+    payload_length = Bits(16)
+    next_header = Bits(8)
+    hop_limit = Bits(8)
+    source = Bits(128)
+    destination = Bits(128)
+
+    #: Bytes of extension headers, as far as somebody has walked them (vdp.protocols.ip6.walk).
+    extension_size = 0
+
+    @property
+    def payload(self) -> int:
+        """Where the payload begins, from the packet's front: behind the extension headers walked."""
+        return self.offset + self.SIZE + self.extension_size
+
+    @property
+    def to_group(self) -> bool:
+        """Whether it is sent to a multicast group: ff00::/8 (ipv6_addr_is_multicast)."""
+        return self.destination >> 120 == 0xFF
+
+
+class Icmp(Header):
+    type = Bits(8)
+    code = Bits(8)
+    checksum = Bits(16)
+    rest = Bits(32)
+
+
+class Ports(Header):
+    """The first four bytes of TCP and UDP."""
+
+    source = Bits(16)
+    destination = Bits(16)
+
+
+def is_multicast(address: int) -> bool:
+    """224.0.0.0/4 (ipv4_is_multicast)."""
+    return address >> 28 == 0xE
+
+
+def internet_checksum(data: bytes) -> bytes:
+    """RFC 1071, over an even or odd number of bytes; the two bytes to put in the field."""
+    padded = data + b"\0" if len(data) % 2 else data
+    total = sum(int.from_bytes(padded[at : at + 2], "big") for at in range(0, len(padded), 2))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return (~total & 0xFFFF).to_bytes(2, "big")
+
+
+def pseudo_header6(source: bytes, destination: bytes, length: int, protocol: int) -> bytes:
+    """What an upper-layer checksum over IPv6 covers beside the payload (RFC 8200 8.1)."""
+    return source + destination + length.to_bytes(4, "big") + protocol.to_bytes(4, "big")

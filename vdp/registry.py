@@ -1,0 +1,237 @@
+"""Where protocol handlers register: slot tables and priority lists, as in Linux.
+
+`SlotTable` is inet_protos or gre_proto: one handler a slot.  `HandlerList` is
+gre_cisco_proto_list with any number of priorities: lower is asked first, a taken
+priority is refused naming both owners, only the owner removes, the first answer other
+than REJECT ends the walk, and REJECT leaves the packet as it was.
+
+Handlers run in the slow path only, once a flow.  One that raises counts as REJECT.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from bisect import insort
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Concatenate, Protocol
+
+from vdp.trace import HeaderBudget, Truncated, Undecided
+from vdp.verdict import Verdict
+
+if TYPE_CHECKING:
+    from vdp.packet import Packet
+
+Receive = Callable[Concatenate["Packet", ...], Verdict]
+
+
+class Host(Protocol):
+    """What a registry asks of its dataplane."""
+
+    def handler_failed(self, registered: Registered, error: Exception) -> None:
+        """A handler raised; the packet goes on as if rejected."""
+
+    def handlers_changed(self, name: str) -> None:
+        """A list or table has other handlers now: what it decided is to be decided anew."""
+
+    def new_counter(self) -> int:
+        """An engine counter."""
+
+
+class RegistryError(OSError):
+    """A registration or removal that the registry refuses: EBUSY or EINVAL, and a sentence."""
+
+
+@dataclass(slots=True, eq=False)
+class Registered:
+    """A handler in a list or table, and what became of the packets that it was offered."""
+
+    list: str
+    priority: int
+    name: str
+    owner: str
+    receive: Receive
+    error: Receive | None = None
+    #: Engine counters of the packets that it was offered, by outcome.
+    counters: dict[str, int] = field(default_factory=dict)
+    #: The same for traces: how often it ran.
+    verdicts: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    last_error: str = ""
+
+    def offer(self, packet: Packet, args: tuple[Any, ...], host: Host) -> Verdict:
+        """Ask the handler.  An exception is REJECT; short packets and deep headers are the caller's."""
+        state = packet.checkpoint()
+        started = time.perf_counter()
+        try:
+            verdict = self.receive(packet, *args)
+            if not isinstance(verdict, Verdict):
+                raise TypeError(f"{self.name} answered {verdict!r}, not a Verdict")
+            outcome = verdict.value
+        except (Truncated, HeaderBudget):
+            self.verdicts["drop"] += 1
+            packet.trace.asked.append((self.list, self.name, "drop"))
+            raise
+        except Undecided:
+            raise
+        except Exception as error:
+            self.last_error = f"{type(error).__name__}: {error}"
+            host.handler_failed(self, error)
+            verdict, outcome = Verdict.REJECT, "error"
+        finally:
+            self.seconds += time.perf_counter() - started
+        self.verdicts[outcome] += 1
+        packet.trace.asked.append((self.list, self.name, outcome))
+        if verdict is Verdict.REJECT:
+            packet.restore(state)
+        packet.count_since(state, self.counters[outcome])
+        return verdict
+
+
+#: What an offer can come to: the verdicts, and an exception.
+OUTCOMES = (*(verdict.value for verdict in Verdict), "error")
+
+
+def _counters(host: Host) -> dict[str, int]:
+    return {outcome: host.new_counter() for outcome in OUTCOMES}
+
+
+class HandlerList:
+    """A named list of handlers in order of priority."""
+
+    def __init__(self, name: str, host: Host) -> None:
+        self.name = name
+        self._host = host
+        self._handlers: list[Registered] = []
+
+    def __iter__(self) -> Iterator[Registered]:
+        return iter(self._handlers)
+
+    def add(
+        self, receive: Receive, *, priority: int, name: str, owner: str, error: Receive | None = None
+    ) -> Registered:
+        """Register; RegistryError EBUSY where the priority is taken."""
+        for other in self._handlers:
+            if other.priority == priority:
+                raise RegistryError(
+                    errno.EBUSY,
+                    f"{self.name}: priority {priority}, wanted by {name} of {owner}, "
+                    f"is taken by {other.name} of {other.owner}",
+                )
+        registered = Registered(self.name, priority, name, owner, receive, error, _counters(self._host))
+        insort(self._handlers, registered, key=lambda item: item.priority)
+        self._host.handlers_changed(self.name)
+        return registered
+
+    def remove(self, registered: Registered, owner: str) -> None:
+        """Take it out; RegistryError EINVAL for what is not there, or somebody else's."""
+        if registered not in self._handlers or registered.owner != owner:
+            raise RegistryError(
+                errno.EINVAL,
+                f"{self.name}: {registered.name} of {registered.owner} is not {owner}'s to remove",
+            )
+        self._handlers.remove(registered)
+        self._host.handlers_changed(self.name)
+
+    def remove_owner(self, owner: str) -> None:
+        """Take out everything that `owner` registered."""
+        self._handlers = [item for item in self._handlers if item.owner != owner]
+        self._host.handlers_changed(self.name)
+
+    def deliver(self, packet: Packet, *args: Any) -> Verdict:
+        """Ask the handlers in order; REJECT when all of them say so, or there are none."""
+        packet.depends(("handlers", self.name))
+        for registered in self._handlers:
+            verdict = registered.offer(packet, args, self._host)
+            if verdict is not Verdict.REJECT:
+                return verdict
+        return Verdict.REJECT
+
+
+class SlotTable:
+    """A table with one handler a slot: IP protocols (inet_protos), GRE versions (gre_proto)."""
+
+    def __init__(self, name: str, size: int, host: Host) -> None:
+        self.name = name
+        self.size = size
+        self._host = host
+        self._slots: dict[int, Registered] = {}
+
+    def __iter__(self) -> Iterator[Registered]:
+        return iter(item for _, item in sorted(self._slots.items()))
+
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._slots
+
+    def add(
+        self, receive: Receive, *, slot: int, name: str, owner: str, error: Receive | None = None
+    ) -> Registered:
+        """Register; RegistryError EINVAL for a slot out of range, EBUSY for a taken one."""
+        if not 0 <= slot < self.size:
+            raise RegistryError(errno.EINVAL, f"{self.name}: slot {slot} is not in 0 to {self.size - 1}")
+        other = self._slots.get(slot)
+        if other is not None:
+            raise RegistryError(
+                errno.EBUSY,
+                f"{self.name}: slot {slot}, wanted by {name} of {owner}, "
+                f"is taken by {other.name} of {other.owner}",
+            )
+        registered = Registered(self.name, slot, name, owner, receive, error, _counters(self._host))
+        self._slots[slot] = registered
+        self._host.handlers_changed(self.name)
+        return registered
+
+    def remove(self, registered: Registered, owner: str) -> None:
+        """Take it out; RegistryError EBUSY for what is not registered there, or somebody else's."""
+        if self._slots.get(registered.priority) is not registered or registered.owner != owner:
+            raise RegistryError(
+                errno.EBUSY, f"{self.name}: slot {registered.priority} is not {owner}'s to remove"
+            )
+        del self._slots[registered.priority]
+        self._host.handlers_changed(self.name)
+
+    def remove_owner(self, owner: str) -> None:
+        """Take out everything that `owner` registered."""
+        self._slots = {slot: item for slot, item in self._slots.items() if item.owner != owner}
+        self._host.handlers_changed(self.name)
+
+    def deliver(self, slot: int, packet: Packet, *args: Any) -> Verdict:
+        """Ask the slot's handler; REJECT when there is none."""
+        packet.depends(("handlers", self.name))
+        registered = self._slots.get(slot)
+        if registered is None:
+            return Verdict.REJECT
+        return registered.offer(packet, args, self._host)
+
+
+class Registry:
+    """All handler lists of a dataplane.  Lists come into being when first asked for."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.lists: dict[str, HandlerList] = {}
+        self.tables: dict[str, SlotTable] = {}
+
+    def list(self, name: str) -> HandlerList:
+        """The priority list of that name (a plugin may have lists of its own)."""
+        return self.lists.setdefault(name, HandlerList(name, self._host))
+
+    def table(self, name: str, size: int = 256) -> SlotTable:
+        """The slot table of that name; `size` counts when it is first asked for."""
+        return self.tables.setdefault(name, SlotTable(name, size, self._host))
+
+    def __iter__(self) -> Iterator[Registered]:
+        """Every registration, table by table, list by list, in the order of asking."""
+        for table in self.tables.values():
+            yield from table
+        for handlers in self.lists.values():
+            yield from handlers
+
+    def remove_owner(self, owner: str) -> None:
+        """Take out everything that `owner` registered anywhere."""
+        for table in self.tables.values():
+            table.remove_owner(owner)
+        for handlers in self.lists.values():
+            handlers.remove_owner(owner)

@@ -1,0 +1,253 @@
+"""An upcall's way to a megaflow, and a megaflow's way back when the world changes.
+
+    take a batch ─► trace each ─► resolve: install (or run once, hold, drop) ─► revalidate what is stale
+
+Everything here runs on the control thread; packets of known flows never come here.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import time
+from collections import Counter, deque
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vdp.engine.interface import Engine, Match, Resolution, Resolve, Upcall, UpcallReason
+from vdp.engine.program import Program
+from vdp.flows import Flow, FlowIndex
+from vdp.links.paths import PathPending, Way
+from vdp.trace import Trace
+
+if TYPE_CHECKING:
+    from vdp.datapath import Datapath
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+NS = 1_000_000_000
+#: Packets that wait for one way, and for how long (the kernel's arp_queue: some, and 3 s).
+MOST_HELD = 64
+HOLD_S = 3.0
+#: Rounds of re-tracing for one change; learning from a re-trace may ask for another.
+MOST_ROUNDS = 4
+#: Upper bounds of the buckets of upcall durations, in seconds: 1 us times 2^k.
+BUCKETS = tuple(1e-6 * 2**k for k in range(15))
+
+
+@dataclass(slots=True)
+class Held:
+    """A packet that waits for the way to its next hop."""
+
+    worker: int
+    token: int
+    until: float
+
+
+class Histogram:
+    """Counts by bucket (the last: above all bounds), and the sum."""
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.sum += value
+        for index, bound in enumerate(self.bounds):
+            if value <= bound:
+                self.counts[index] += 1
+                return
+        self.counts[-1] += 1
+
+
+class SlowPath:
+    """Takes upcalls, keeps the flow index, revalidates."""
+
+    def __init__(self, datapath: Datapath) -> None:
+        self._datapath = datapath
+        self._engine: Engine = datapath.engine
+        self.index = FlowIndex()
+        self.upcalls: Counter[str] = Counter()  # miss, action
+        self.inserts = 0
+        self.evictions: Counter[str] = Counter()  # idle, limit, revalidated, flush
+        self.durations = Histogram(BUCKETS)
+        self._stale: set[Hashable] = set()
+        self._held: dict[Way, deque[Held]] = {}
+
+    # -- upcalls --------------------------------------------------------------------------
+
+    def run(self) -> int:
+        """Serve what waits, once through; how many upcalls that were."""
+        self.revalidate()
+        served = 0
+        for worker in range(self._engine.workers):
+            upcalls = self._engine.take_upcalls(worker, BATCH)
+            if upcalls:
+                self._serve(worker, upcalls)
+                served += len(upcalls)
+        self.revalidate()
+        return served
+
+    def _serve(self, worker: int, upcalls: list[Upcall]) -> None:
+        resolutions: list[Resolution] = []
+        traced: list[tuple[Trace, Match, Program] | None] = []
+        fresh: list[Match] = []
+        for upcall in upcalls:
+            started = time.perf_counter()
+            resolution, result = self._decide(worker, upcall, fresh)
+            if resolution is not None:
+                resolutions.append(resolution)
+                traced.append(result)
+            self.upcalls[upcall.reason.name.lower()] += 1
+            self.durations.observe(time.perf_counter() - started)
+        results = self._engine.resolve(worker, resolutions)
+        now = self._engine.clock()
+        for result, outcome in zip(traced, results, strict=True):
+            if result is None:
+                continue
+            trace, match, program = result
+            trace.commit()
+            if outcome > 0:
+                self.index.add(Flow.of(worker, outcome, trace, match, program, now))
+                self.inserts += 1
+            elif outcome < 0:
+                self._not_installed(-outcome)
+
+    def _decide(
+        self, worker: int, upcall: Upcall, fresh: list[Match]
+    ) -> tuple[Resolution | None, tuple[Trace, Match, Program] | None]:
+        """What becomes of one upcall; no resolution when it is held back."""
+        token = upcall.token
+        if upcall.reason is UpcallReason.ACTION:
+            self._datapath.act(upcall)
+            return Resolution(token, Resolve.CONSUME), None
+        # A packet of a flow that this very batch installs is looked up again instead.
+        if any(takes(match, upcall) for match in fresh):
+            return Resolution(token, Resolve.RETRY), None
+        try:
+            trace, program = self._datapath.trace(upcall.in_port, upcall.data, upcall.length, upcall.meta)
+        except PathPending as pending:
+            return self._hold(pending.way, worker, token), None
+        if not trace.cacheable:
+            trace.commit()
+            return Resolution(token, Resolve.EXECUTE, program=program), None
+        match = trace.match()
+        fresh.append(match)
+        return Resolution(token, Resolve.INSTALL, match, program), (trace, match, program)
+
+    def _not_installed(self, code: int) -> None:
+        if code == errno.EINVAL:
+            log.error("the engine refused a program; the packet was dropped as handler_error")
+        self.evictions["refused"] += 1
+
+    # -- waiting for a way ----------------------------------------------------------------
+
+    def _hold(self, way: Way, worker: int, token: int) -> Resolution | None:
+        waiting = self._held.setdefault(way, deque())
+        if len(waiting) >= MOST_HELD:
+            return self._give_up(token)
+        waiting.append(Held(worker, token, time.monotonic() + HOLD_S))
+        return None
+
+    def _give_up(self, token: int) -> Resolution:
+        return Resolution(token, Resolve.DROP, reason=self._datapath.drops.code("neighbour_failed"))
+
+    def release(self, way: Way) -> None:
+        """The way is known now: try its packets again."""
+        for held in self._held.pop(way, ()):
+            self._engine.resolve(held.worker, [Resolution(held.token, Resolve.RETRY)])
+
+    def expire_held(self) -> None:
+        """Drop what waited too long (neighbour_failed)."""
+        now = time.monotonic()
+        for way, waiting in list(self._held.items()):
+            while waiting and waiting[0].until <= now:
+                held = waiting.popleft()
+                self._engine.resolve(held.worker, [self._give_up(held.token)])
+            if not waiting:
+                del self._held[way]
+
+    # -- revalidation ---------------------------------------------------------------------
+
+    def invalidate(self, *tags: Hashable) -> None:
+        """What was traced from these is to be traced again, before the next batch."""
+        self._stale.update(tags)
+
+    def revalidate(self) -> None:
+        """Trace the flows again that rest on what changed; replace what comes out different."""
+        for _ in range(MOST_ROUNDS):
+            if not self._stale:
+                return
+            tags, self._stale = self._stale, set()
+            for flow in self.index.depending_on(tags):
+                self._retrace(flow)
+
+    def _retrace(self, flow: Flow) -> None:
+        """As OVS's revalidators: same mask and program, it stays; else it goes, and a packet asks anew.
+
+        Where only the program differs, it is exchanged, and no packet misses.
+        """
+        try:
+            trace, program = self._datapath.trace(flow.match.in_port, flow.data, flow.length, flow.meta)
+        except PathPending:
+            self._remove([flow], "revalidated")
+            return
+        match = trace.match()
+        if not trace.cacheable or match != flow.match:
+            self._remove([flow], "revalidated")
+            return
+        if program != flow.program:
+            try:
+                self._engine.replace(flow.worker, flow.id, program)
+            except OSError:
+                self._remove([flow], "revalidated")
+                return
+        renewed = Flow.of(flow.worker, flow.id, trace, match, program, flow.created_ns)
+        renewed.seen_ns = flow.seen_ns
+        self.index.discard(flow.worker, flow.id)
+        self.index.add(renewed)
+
+    def _remove(self, flows: list[Flow], why: str) -> None:
+        for flow in flows:
+            self.evictions[why] += self._engine.remove(flow.worker, [flow.id])
+            self.index.discard(flow.worker, flow.id)
+
+    def flush(self) -> None:
+        """Remove every flow."""
+        self._remove(list(self.index.flows.values()), "flush")
+
+    def forget_port(self, number: int) -> None:
+        """The engine removed a port and its flows."""
+        for worker, id in [key for key, flow in self.index.flows.items() if flow.match.in_port == number]:
+            self.index.discard(worker, id)
+
+    # -- age ------------------------------------------------------------------------------
+
+    def sweep(self, idle_s: float, keep: int) -> None:
+        """Remove idle flows, and tell touches (learned addresses) of those that were hit."""
+        for worker in range(self._engine.workers):
+            for stats in self._engine.dump(worker):
+                flow = self.index.flows.get((worker, stats.id))
+                if flow is not None and stats.used_ns > flow.seen_ns:
+                    flow.seen_ns = stats.used_ns
+                    for touch in flow.touches:
+                        touch(stats.used_ns)
+            gone = self._engine.expire(worker, int(idle_s * NS), keep)
+            for id in gone:
+                self.index.discard(worker, id)
+            self.evictions["idle"] += len(gone)
+
+
+def takes(match: Match, upcall: Upcall) -> bool:
+    """Whether a flow would take the packet of an upcall."""
+    if match.in_port != upcall.in_port or not match.min_length <= upcall.length <= match.max_length:
+        return False
+    size = len(match.mask)
+    window = int.from_bytes(upcall.data[:size].ljust(size, b"\0"), "big")
+    meta = int.from_bytes(upcall.meta, "big")
+    return window & int.from_bytes(match.mask, "big") == int.from_bytes(
+        match.value, "big"
+    ) and meta & int.from_bytes(match.meta_mask, "big") == int.from_bytes(match.meta_value, "big")
