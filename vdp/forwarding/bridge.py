@@ -1,0 +1,119 @@
+"""A learning bridge (IEEE 802.1D 7; Linux net/bridge), as a trace.
+
+Which address is behind which member is learned from every first packet of a flow, and
+kept alive by the flows that were traced from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vdp.links.paths import PathPending
+from vdp.protocols.ethernet import Ethernet, is_group, is_link_local
+
+if TYPE_CHECKING:
+    from vdp.datapath import Datapath
+    from vdp.packet import Packet
+
+NS = 1_000_000_000
+#: The bridge group address: forwarded where no spanning tree runs (br_handle_frame).
+SPANNING_TREE = b"\x01\x80\xc2\x00\x00\x00"
+#: Addresses that a bridge keeps at most (Linux bounds its table only since 6.8).
+MOST_ADDRESSES = 65536
+
+
+@dataclass(slots=True)
+class Station:
+    """A learned address: the member it is behind, and when it was last heard (engine clock, ns)."""
+
+    member: str
+    heard_ns: int
+
+
+class Bridge:
+    """MAC learning between L2 members; `members` are names of ports and links."""
+
+    def __init__(self, datapath: Datapath, name: str, members: tuple[str, ...], ageing_s: int = 300) -> None:
+        self._datapath = datapath
+        self.name = name
+        self.members = members
+        self.ageing_s = ageing_s
+        self.stations: dict[bytes, Station] = {}
+
+    def forward(self, packet: Packet, member: str) -> None:
+        """br_handle_frame: learn the source, forward to where the destination is, else flood."""
+        packet.depends(("bridge", self.name))
+        ethernet = packet.header(Ethernet)
+        source, destination = ethernet.source, ethernet.destination
+        if not is_group(source) and any(source):
+            known = self.stations.get(source)
+            if known is not None and known.member != member:
+                # It moved: nothing is cached before that is learned, nor kept after it moved on.
+                packet.uncacheable()
+            packet.on_commit(lambda: self._learn(source, member))
+            packet.on_hit(lambda used_ns: self._hear(source, member, used_ns))
+            packet.depends(("station", self.name, source))
+        if is_link_local(destination) and destination != SPANNING_TREE:
+            packet.drop("link_local")
+            return
+        packet.depends(("station", self.name, destination))
+        station = None if is_group(destination) else self.stations.get(destination)
+        if station is None:
+            self.flood(packet, member)
+        elif station.member == member:
+            packet.drop("same_port")
+        else:
+            self._datapath.transmit(packet, station.member)
+
+    def flood(self, packet: Packet, member: str) -> None:
+        """To every other member; one whose next hop is not known yet is left out until it is."""
+        packet.depends(("bridge", self.name))
+        others = [name for name in self.members if name != member]
+        if not others:
+            packet.drop("no_forwarding")
+            return
+        for other in others[:-1]:
+            self._flood_to(packet.clone(), other)
+        self._flood_to(packet, others[-1])
+
+    def _flood_to(self, packet: Packet, member: str) -> None:
+        state = packet.checkpoint()
+        try:
+            self._datapath.transmit(packet, member)
+        except PathPending:
+            packet.restore(state)
+            packet.drop("neighbour_failed")
+
+    def age(self, now_ns: int) -> None:
+        """Forget who was silent for longer than ageing_s (br_fdb_cleanup)."""
+        horizon = now_ns - self.ageing_s * NS
+        for mac in [mac for mac, station in self.stations.items() if station.heard_ns < horizon]:
+            del self.stations[mac]
+            self._datapath.invalidate(("station", self.name, mac))
+
+    def forget(self, member: str) -> None:
+        """A member is gone, and who was behind it."""
+        for mac in [mac for mac, station in self.stations.items() if station.member == member]:
+            del self.stations[mac]
+            self._datapath.invalidate(("station", self.name, mac))
+
+    def _learn(self, mac: bytes, member: str) -> None:
+        station = self.stations.get(mac)
+        if station is None:
+            if len(self.stations) >= MOST_ADDRESSES:
+                return
+            self.stations[mac] = Station(member, self._datapath.engine.clock())
+        else:
+            station.heard_ns = self._datapath.engine.clock()
+            if station.member == member:
+                return
+            station.member = member
+        self._datapath.invalidate(("station", self.name, mac))
+
+    def _hear(self, mac: bytes, member: str, used_ns: int) -> None:
+        station = self.stations.get(mac)
+        if station is None:
+            self._learn(mac, member)
+        elif station.member == member:
+            station.heard_ns = max(station.heard_ns, used_ns)

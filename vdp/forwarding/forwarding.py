@@ -1,0 +1,115 @@
+"""The forwarding of a dataplane: which rules, bridge, connect or routes a member belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vdp.config.rules import Drop, Flood, Normal, Output
+from vdp.forwarding.bridge import Bridge
+from vdp.forwarding.routes import RouteTable
+from vdp.forwarding.rules import Fields, Rule
+
+if TYPE_CHECKING:
+    from vdp.datapath import Datapath
+    from vdp.packet import Packet
+
+
+class Forwarding:
+    """Bridges, connects, routes and rules, by member name."""
+
+    def __init__(self, datapath: Datapath) -> None:
+        self._datapath = datapath
+        self.bridges: dict[str, Bridge] = {}
+        self.routes = RouteTable(datapath)
+        self._rules: tuple[Rule, ...] = ()
+        self._bridge_of: dict[str, Bridge] = {}
+        self._other_end: dict[str, str] = {}
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Highest priority first."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: tuple[Rule, ...]) -> None:
+        self._rules = tuple(sorted(rules, key=lambda rule: -rule.priority))
+        self._datapath.invalidate(("rules",))
+
+    def add_bridge(self, bridge: Bridge) -> None:
+        self.bridges[bridge.name] = bridge
+        for member in bridge.members:
+            self._bridge_of[member] = bridge
+            self._datapath.invalidate(("member", member))
+
+    def remove_bridge(self, name: str) -> None:
+        bridge = self.bridges.pop(name)
+        for member in bridge.members:
+            del self._bridge_of[member]
+            self._datapath.invalidate(("member", member))
+
+    def connect(self, one: str, other: str) -> None:
+        """Everything from one goes to the other."""
+        self._other_end[one], self._other_end[other] = other, one
+        self._datapath.invalidate(("member", one), ("member", other))
+
+    def disconnect(self, one: str) -> None:
+        other = self._other_end.pop(one)
+        del self._other_end[other]
+        self._datapath.invalidate(("member", one), ("member", other))
+
+    def set_routes(self, routes: RouteTable) -> None:
+        self.routes = routes
+        self._datapath.invalidate(("routes",))
+
+    def forward(self, packet: Packet, member: str) -> None:
+        """Rules first; what none takes goes the normal way."""
+        packet.depends(("rules",))
+        if self._rules:
+            fields = Fields(packet)
+            for rule in self._rules:
+                if rule.takes(fields, member):
+                    self._act(packet, member, rule)
+                    return
+        self._normal(packet, member)
+
+    def takes_part(self, member: str) -> bool:
+        """Whether anything is configured for what comes in by that member."""
+        return bool(
+            member in self._bridge_of
+            or member in self._other_end
+            or any(rule.in_port in (None, member) for rule in self._rules)
+        )
+
+    def _act(self, packet: Packet, member: str, rule: Rule) -> None:
+        for action in rule.actions[:-1]:
+            self._apply(packet.clone(), member, action)
+        self._apply(packet, member, rule.actions[-1])
+
+    def _apply(self, packet: Packet, member: str, action: Drop | Output | Flood | Normal) -> None:
+        match action:
+            case Drop():
+                packet.drop("policy_rule")
+            case Output(name):
+                self._datapath.transmit(packet, name)
+            case Flood():
+                bridge = self._bridge_of.get(member)
+                if bridge is None:
+                    packet.drop("no_forwarding")
+                else:
+                    bridge.flood(packet, member)
+            case Normal():
+                self._normal(packet, member)
+
+    def _normal(self, packet: Packet, member: str) -> None:
+        packet.depends(("member", member))
+        bridge = self._bridge_of.get(member)
+        other = self._other_end.get(member)
+        if bridge is not None:
+            bridge.forward(packet, member)
+        elif other is not None:
+            self._datapath.transmit(packet, other)
+        elif self.routes.routes and self._datapath.routes_from(member):
+            self.routes.forward(packet)
+        else:
+            packet.depends(("routes",))
+            packet.drop("no_forwarding")

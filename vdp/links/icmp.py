@@ -1,0 +1,194 @@
+"""ICMP errors to whoever sent a packet that can not go on (RFC 1122 3.2.2, RFC 4443 2.4; icmp_send).
+
+An error is made by the slow path from a copy that the engine sends up, within its
+action_rate; the packet itself is dropped in the engine, so that a flood of them costs
+Python nothing.  It goes back out of the port that the packet came in by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from vdp.engine import program as act
+from vdp.engine.interface import PacketType, Upcall
+from vdp.protocols.ethernet import Ethernet, EtherType, is_group
+from vdp.protocols.ip import (
+    DF,
+    OFFSET,
+    Icmp,
+    IPProtocol,
+    IPv4,
+    IPv6,
+    internet_checksum,
+    is_multicast,
+    pseudo_header6,
+)
+from vdp.verdict import Verdict
+
+if TYPE_CHECKING:
+    from vdp.datapath import Datapath
+    from vdp.packet import Counter, Packet
+
+DEST_UNREACH, PORT_UNREACH, FRAG_NEEDED = 3, 3, 4
+#: ICMPv6 (RFC 4443).
+DEST_UNREACH6, PORT_UNREACH6 = 1, 4
+PACKET_TOO_BIG, PARAMETER_PROBLEM = 2, 4
+#: ICMP types that are errors, about which none is sent (RFC 1122 3.2.2); ICMPv6's are below 128.
+ERRORS = frozenset({3, 4, 5, 11, 12})
+#: An error's size at most, IP header included (RFC 1812 4.3.2.3; RFC 4443 2.4 c).
+MOST4, MOST6 = 576, 1280
+TTL = 64
+#: DSCP of internetwork control, with which the kernel marks its errors (IPTOS_PREC_INTERNETCONTROL).
+PRECEDENCE = 48
+BROADCAST = 0xFFFFFFFF
+
+Answer = Callable[[bytes, int], bytes | None]  # offending packet, its EtherType
+
+
+class IcmpErrors:
+    """Sends ICMP errors; `sent` counts them."""
+
+    def __init__(self, datapath: Datapath) -> None:
+        self._datapath = datapath
+        self._unreachable = datapath.add_cookie(partial(self._reply, answer=port_unreachable))
+        self._too_big: dict[int, int] = {}  # cookie by MTU
+        self._problem: dict[int, int] = {}  # cookie by pointer
+        self.sent = 0
+
+    def port_unreachable(self, packet: Packet) -> Verdict:
+        """Drop the packet, as it came in, and tell its sender (tunnel_no_link)."""
+        packet.upcall(self._unreachable)
+        return packet.drop("tunnel_no_link")
+
+    def too_big(self, packet: Packet, mtu: int, *counters: Counter) -> act.Program:
+        """The branch of a packet larger than `mtu`: tell the sender (frag needed, packet too big), drop."""
+        cookie = self._too_big.get(mtu)
+        if cookie is None:
+            answer = partial(too_big, mtu=mtu)
+            cookie = self._too_big[mtu] = self._datapath.add_cookie(partial(self._reply, answer=answer))
+        return (act.Upcall(cookie), *packet.otherwise("mtu_exceeded", *counters))
+
+    def parameter_problem(self, packet: Packet, pointer: int, reason: str, *counters: Counter) -> Verdict:
+        """Drop an IPv6 packet, and tell its sender which byte of it is the cause."""
+        cookie = self._problem.get(pointer)
+        if cookie is None:
+            answer = partial(parameter_problem, pointer=pointer)
+            cookie = self._problem[pointer] = self._datapath.add_cookie(partial(self._reply, answer=answer))
+        packet.upcall(cookie)
+        return packet.drop(reason, *counters)
+
+    def _reply(self, upcall: Upcall, answer: Answer) -> None:
+        member = self._datapath.port_by_number(upcall.in_port)
+        is_frame = upcall.meta[3] == PacketType.L2
+        front = reply_header(upcall.data) if is_frame else b""
+        if member is None or front is None:
+            return
+        protocol = int.from_bytes(upcall.data[12:14] if is_frame else upcall.meta[6:8], "big")
+        error = answer(upcall.data[len(front) :], protocol)
+        if error is not None:
+            self.sent += 1
+            packet_type = PacketType.L2 if is_frame else PacketType.L3
+            self._datapath.send(member.name, front + error, packet_type, protocol)
+
+
+def port_unreachable(offending: bytes, protocol: int) -> bytes | None:
+    """ICMP destination unreachable, port unreachable."""
+    if protocol == EtherType.IPV4 and may_answer4(offending):
+        return error4(offending, PORT_UNREACH, 0)
+    if protocol == EtherType.IPV6 and may_answer6(offending):
+        return error6(offending, DEST_UNREACH6, PORT_UNREACH6, 0)
+    return None
+
+
+def parameter_problem(offending: bytes, protocol: int, pointer: int) -> bytes | None:
+    """ICMPv6 parameter problem, erroneous header field, at byte `pointer` of an IPv6 packet."""
+    if protocol != EtherType.IPV6 or not may_answer6(offending):
+        return None
+    return error6(offending, PARAMETER_PROBLEM, 0, pointer)
+
+
+def too_big(offending: bytes, protocol: int, mtu: int) -> bytes | None:
+    """Fragmentation needed about an IPv4 packet with DF, packet too big about an IPv6 one."""
+    if protocol == EtherType.IPV4 and may_answer4(offending):
+        fragment = int.from_bytes(offending[6:8], "big")
+        return error4(offending, FRAG_NEEDED, mtu) if fragment & DF else None
+    if protocol == EtherType.IPV6 and may_answer6(offending):
+        return error6(offending, PACKET_TOO_BIG, 0, mtu)
+    return None
+
+
+def may_answer4(offending: bytes) -> bool:
+    """Never about ICMP errors, multicast, broadcast, later fragments, nor to a sender that is none."""
+    if len(offending) < IPv4.SIZE or offending[0] >> 4 != 4:
+        return False
+    source, destination = (int.from_bytes(offending[at : at + 4], "big") for at in (12, 16))
+    fragment = int.from_bytes(offending[6:8], "big")
+    if is_multicast(destination) or destination == BROADCAST or fragment & OFFSET:
+        return False
+    if is_multicast(source) or source == BROADCAST or source >> 24 == 0:
+        return False
+    payload = (offending[0] & 15) * 4
+    is_error = len(offending) <= payload or offending[payload] in ERRORS
+    return not (offending[9] == IPProtocol.ICMP and is_error)
+
+
+def may_answer6(offending: bytes) -> bool:
+    """Never about ICMPv6 errors or to a group, nor to a group or nobody (RFC 4443 2.4 e).
+
+    About a packet to a group that is too big one might; but the source of an error is the
+    destination of what it is about, and a group can not be that.
+    """
+    if len(offending) < IPv6.SIZE or offending[0] >> 4 != 6:
+        return False
+    source = offending[8:24]
+    if source[0] == 0xFF or not any(source) or offending[24] == 0xFF:
+        return False
+    is_error = len(offending) <= IPv6.SIZE or offending[IPv6.SIZE] < 128
+    return not (offending[6] == IPProtocol.ICMPV6 and is_error)
+
+
+def error4(offending: bytes, code: int, mtu: int) -> bytes:
+    """An ICMP destination unreachable from the packet's destination to its source."""
+    quoted = offending[: MOST4 - IPv4.SIZE - Icmp.SIZE]
+    body = Icmp.pack(type=DEST_UNREACH, code=code, rest=mtu) + quoted
+    body = body[:2] + internet_checksum(body) + body[4:]
+    header = IPv4.pack(
+        version=4,
+        ihl=5,
+        dscp=PRECEDENCE,
+        total_length=IPv4.SIZE + len(body),
+        ttl=TTL,
+        protocol=IPProtocol.ICMP,
+        source=int.from_bytes(offending[16:20], "big"),
+        destination=int.from_bytes(offending[12:16], "big"),
+    )
+    return header[:10] + internet_checksum(header) + header[12:] + body
+
+
+def error6(offending: bytes, kind: int, code: int, rest: int) -> bytes:
+    """An ICMPv6 error from the packet's destination to its source."""
+    body = Icmp.pack(type=kind, code=code, rest=rest) + offending[: MOST6 - IPv6.SIZE - Icmp.SIZE]
+    source, destination = offending[24:40], offending[8:24]
+    pseudo = pseudo_header6(source, destination, len(body), IPProtocol.ICMPV6)
+    body = body[:2] + internet_checksum(pseudo + body) + body[4:]
+    return (
+        IPv6.pack(
+            version=6,
+            payload_length=len(body),
+            next_header=IPProtocol.ICMPV6,
+            hop_limit=TTL,
+            source=int.from_bytes(source, "big"),
+            destination=int.from_bytes(destination, "big"),
+        )
+        + body
+    )
+
+
+def reply_header(frame: bytes) -> bytes | None:
+    """The Ethernet header of an answer to `frame`; None where group addresses are involved."""
+    destination, source = frame[0:6], frame[6:12]
+    if len(frame) < Ethernet.SIZE or is_group(source) or is_group(destination):
+        return None
+    return source + destination + frame[12:14]
