@@ -1,0 +1,92 @@
+"""A port as the datapath sees it, and the next hop behind an Ethernet one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vdp.engine.interface import Feature, PacketType, PortType
+from vdp.protocols.ethernet import Ethernet
+
+if TYPE_CHECKING:
+    from vdp.engine import program as act
+    from vdp.netlink.path import Path
+    from vdp.packet import Packet
+    from vdp.stages.pipeline import Egress
+
+
+@dataclass(slots=True, eq=False)
+class Port:
+    """Where packets enter and leave.  `number` is the engine's."""
+
+    name: str
+    number: int
+    type: PortType
+    packet_type: PacketType
+    features: Feature = Feature.NONE
+    mtu: int = 1500
+    device: str | None = None
+    netns: str | None = None
+    #: MAC of the interface under a raw port; frames for others are not ours.
+    mac: bytes | None = None
+    #: What vdp.ports.open_port gave, to be closed with the port; None for memory ports and cells.
+    opened: Any = None
+    up: bool = True
+    queues: int = 1
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """What a trace depends on that looked at this port."""
+        return ("port", self.name)
+
+    def encapsulate(self, packet: Packet) -> Egress | None:
+        """A port adds nothing: the packet leaves by it."""
+        packet.depends(self.tag)
+        packet.output(self.number)
+        return None
+
+    def via(self, path: Path) -> Egress:
+        """Where an IP packet for `path` goes on."""
+        return NextHop(self, path)
+
+    def too_big(self, packet: Packet) -> act.Program:
+        """What becomes of a packet larger than the MTU."""
+        return packet.otherwise("mtu_exceeded")
+
+
+@dataclass(frozen=True, slots=True)
+class NextHop:
+    """The first hop of a path: takes IP packets; an Ethernet port gets them as frames for the neighbour."""
+
+    port: Port
+    path: Path
+    packet_type = PacketType.L3
+
+    @property
+    def name(self) -> str:
+        return self.port.name
+
+    @property
+    def mtu(self) -> int:
+        return min(self.path.mtu, self.port.mtu)
+
+    @property
+    def features(self) -> Feature:
+        return self.port.features
+
+    def encapsulate(self, packet: Packet) -> Egress | None:
+        """dev_hard_header; a path is only used once its neighbour is resolved."""
+        if self.port.packet_type is PacketType.L2:
+            assert self.path.destination_mac is not None
+            Ethernet.push(
+                packet,
+                destination=self.path.destination_mac,
+                source=self.path.source_mac,
+                type=packet.protocol,
+            )
+            packet.set_type(PacketType.L2)
+        return self.port.encapsulate(packet)
+
+    def too_big(self, packet: Packet) -> act.Program:
+        """As the port: the tunnel has told the sender before, if it was to be told."""
+        return self.port.too_big(packet)
