@@ -1,0 +1,303 @@
+"""The sections of a configuration, one frozen model each, and the whole of it.
+
+A model says what a key may be on its own; what keys say together, and names that
+refer to other sections, is checked in vdp.config.checks.  The descriptions here
+are docs/configuration.md (vdp.config.reference).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from vdp.config.positions import KeyPath, Positions
+from vdp.config.rules import Action, RuleMatch
+from vdp.config.values import (
+    Address,
+    DeviceName,
+    Interface,
+    Kind,
+    Listed,
+    Listen,
+    ListenAddress,
+    Mac,
+    NamespaceName,
+    Network,
+    PluginName,
+    RawProtocol,
+    SocketPath,
+)
+from vdp.engine.interface import EngineConfig, PacketType
+
+# The kernel's least MTU for IPv4 (RFC 791) and its most for a TAP (drivers/net/tun.c).
+MTU_LEAST, MTU_MOST = 68, 65535
+MTU_LEAST_IPV6 = 1280  # RFC 8200 section 5
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class LinkKindInfo(Protocol):
+    """What the configuration asks of a kind of link; plugins give it."""
+
+    @property
+    def parameters(self) -> type[BaseModel]: ...
+    @property
+    def packet_type(self) -> PacketType: ...
+    @property
+    def ip_version(self) -> int: ...
+
+
+class PortSection(Section):
+    """`[[port]]`: where packets enter and leave."""
+
+    name: DeviceName = Field(description="its name; of `tap` and `tun` also the device's")
+    type: Literal["tap", "tun", "raw", "gro-cell", "memory"] = Field(
+        description="`tap` (L2), `tun` (L3), `raw` (a raw socket: L3 with `protocol`, L2 with `interface`), "
+        "`gro-cell` (coalesces what is output to it), `memory` (in process)"
+    )
+    address: Annotated[tuple[Interface, ...], Listed] = Field(
+        default=(), description="addresses that vdp gives the device. `tap` and `tun` only"
+    )
+    mtu: int | None = Field(
+        default=None, ge=MTU_LEAST, le=MTU_MOST, description="MTU; the device's own, or 1500, when left out"
+    )
+    netns: NamespaceName | None = Field(
+        default=None,
+        description="network namespace: a `tap` or `tun` is moved there after its creation, "
+        "a `raw` socket is opened there",
+    )
+    protocol: RawProtocol | None = Field(
+        default=None,
+        description="`raw`: an IP socket for this protocol; the kernel routes, resolves, reassembles",
+    )
+    family: Literal["ipv4", "ipv6"] = Field(
+        default="ipv4", description="`raw` with `protocol`: the IP version that carries it"
+    )
+    interface: DeviceName | None = Field(
+        default=None, description="`raw`: a packet socket on this device; frames, both directions"
+    )
+    mac: Mac | None = Field(default=None, description="MAC address of the device. `tap` only")
+    queues: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        description="queues, spread over the workers. `tap`, `tun`, `raw` with `interface`",
+    )
+    up: bool = Field(default=True, description="false: the port is made, and stays down")
+    offload: bool = Field(
+        default=True,
+        description="super-packets and unfinished checksums (vnet_hdr). `tap`, `tun`, `raw` with `interface`",
+    )
+    packet_type: Literal["l2", "l3"] | None = Field(
+        default=None, description="what a packet starts with: `memory` and `gro-cell` choose (default `l2`)"
+    )
+
+    @property
+    def carries(self) -> PacketType:
+        """Frames or bare packets, as type and the keys that choose say."""
+        if self.type == "tun" or self.packet_type == "l3":
+            return PacketType.L3
+        return PacketType.L3 if self.type == "raw" and self.interface is None else PacketType.L2
+
+
+class NoParameters(Section):
+    """Parameters of a link before its kind has validated them."""
+
+
+class LinkSection(Section):
+    """`[[link]]`: a tunnel device. Keys not listed here are the kind's own; see its plugin's page."""
+
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+
+    name: DeviceName = Field(description="its name")
+    kind: str = Field(description="kind of tunnel, from a plugin: `gre`, `gretap`, …")
+    underlay: DeviceName = Field(description="the `raw` (or `memory`) port that carries it")
+
+    _parameters: BaseModel = PrivateAttr(default_factory=NoParameters)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The keys that are the kind's, as TOML gave them."""
+        return MappingProxyType(self.__pydantic_extra__ or {})
+
+    @property
+    def parameters(self) -> BaseModel:
+        """The same, validated: an instance of the kind's parameter model."""
+        return self._parameters
+
+    def with_parameters(self, parameters: BaseModel) -> LinkSection:
+        section = self.model_copy()
+        section._parameters = parameters
+        return section
+
+
+class BridgeSection(Section):
+    """`[[bridge]]`: MAC learning between ports and L2 links."""
+
+    name: DeviceName = Field(description="its name")
+    members: Annotated[tuple[DeviceName, ...], Listed] = Field(
+        min_length=1, description="L2 ports and links; each in one bridge or connect at most"
+    )
+    ageing_s: int = Field(
+        default=300, ge=1, le=1_000_000, description="seconds after which a silent MAC address is forgotten"
+    )
+
+
+class ConnectSection(Section):
+    """`[[connect]]`: everything from one goes to the other."""
+
+    members: Annotated[tuple[DeviceName, ...], Listed] = Field(
+        min_length=2, max_length=2, description="two ports or links, both L2 or both L3"
+    )
+
+
+class RouteSection(Section):
+    """`[[route]]`: longest-prefix routing between L3 members."""
+
+    destination: Network = Field(description="where packets go")
+    via: DeviceName = Field(description="L3 port or link that they leave by")
+    next_hop: Address | None = Field(default=None, description="router on the way")
+    metric: int = Field(
+        default=0, ge=0, le=0xFFFFFFFF, description="of two routes to one destination the lower is used"
+    )
+
+
+class RuleSection(Section):
+    """`[[rule]]`: priority, match, actions; looked at before bridge, connect and route."""
+
+    priority: int = Field(
+        default=32768, ge=0, le=65535, description="higher is looked at first (ovs-ofctl(8))"
+    )
+    match: RuleMatch = Field(default_factory=RuleMatch, description="fields; none: everything")
+    actions: Annotated[tuple[Action, ...], Listed] = Field(
+        min_length=1, description="`drop`; or some of `output:NAME`, `flood`, `normal`, in order"
+    )
+
+
+class PluginsSection(Section):
+    """`[plugins]`: which plugins are loaded."""
+
+    load: Annotated[tuple[PluginName, ...], Listed] = Field(
+        default=(), description="an allow-list, in order; nothing unlisted is imported"
+    )
+    strict: bool = Field(default=False, description="true: a plugin that can not be loaded stops the start")
+
+
+class MetricsSection(Section):
+    """`[metrics]`: the Prometheus endpoint."""
+
+    enabled: bool = Field(default=True, description="false: there is none")
+    listen: ListenAddress = Field(
+        default=Listen("127.0.0.1", 9479), description="where it listens; port 0: one that is free"
+    )
+
+
+class ControlSection(Section):
+    """`[control]`: where the other commands reach the daemon."""
+
+    socket: SocketPath = Field(default="/run/vdp/vdp.sock", description="the socket's path; mode 0660")
+
+
+_ENGINE = EngineConfig()
+
+
+class EngineSection(Section):
+    """`[engine]`: sizes and limits of the fast path."""
+
+    workers: int = Field(default=_ENGINE.workers, ge=1, le=16, description="threads that forward")
+    packets: int = Field(
+        default=_ENGINE.packets, ge=128, le=1 << 20, description="packets in each worker's pool"
+    )
+    flows: int = Field(default=_ENGINE.flows, ge=1, le=1 << 22, description="flows in each worker's table")
+    masks: int = Field(default=_ENGINE.masks, ge=1, le=1024, description="masks (subtables) for each in-port")
+    upcall_queue: int = Field(
+        default=_ENGINE.upcall_queue,
+        ge=1,
+        le=65536,
+        description="packets of a port that wait for the slow path",
+    )
+    upcall_rate: int = Field(
+        default=_ENGINE.upcall_rate, ge=0, le=10**9, description="new flows a second and port; 0: no bound"
+    )
+    action_rate: int = Field(
+        default=_ENGINE.action_rate,
+        ge=0,
+        le=10**9,
+        description="packets a second that programs send to the slow path",
+    )
+    flow_idle_s: int = Field(
+        default=10, ge=1, le=86400, description="seconds after which an unused flow is removed"
+    )
+
+    def engine_config(self) -> EngineConfig:
+        return EngineConfig(
+            workers=self.workers,
+            packets=self.packets,
+            flows=self.flows,
+            masks=self.masks,
+            upcall_queue=self.upcall_queue,
+            upcall_rate=self.upcall_rate,
+            action_rate=self.action_rate,
+        )
+
+
+class LogSection(Section):
+    """`[log]`: what the daemon writes to stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level written"
+    )
+    format: Literal["text", "json"] = Field(default="text", description="`json`: one object a line")
+
+
+ConfigVersion = Annotated[Literal[1], Kind("1")]
+
+ARRAY_SECTIONS: Mapping[str, type[Section]] = {
+    "port": PortSection,
+    "link": LinkSection,
+    "bridge": BridgeSection,
+    "connect": ConnectSection,
+    "route": RouteSection,
+    "rule": RuleSection,
+}
+TABLE_SECTIONS: Mapping[str, type[Section]] = {
+    "plugins": PluginsSection,
+    "metrics": MetricsSection,
+    "control": ControlSection,
+    "engine": EngineSection,
+    "log": LogSection,
+}
+TOP_LEVEL = ("config_version", *ARRAY_SECTIONS, *TABLE_SECTIONS, "plugin")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration that is right as far as can be told without touching the system."""
+
+    path: Path
+    ports: tuple[PortSection, ...]
+    links: tuple[LinkSection, ...]
+    bridges: tuple[BridgeSection, ...]
+    connects: tuple[ConnectSection, ...]
+    routes: tuple[RouteSection, ...]
+    rules: tuple[RuleSection, ...]
+    plugins: PluginsSection
+    plugin: Mapping[str, BaseModel]  # [plugin.NAME], each plugin's own, by its model
+    metrics: MetricsSection
+    control: ControlSection
+    engine: EngineSection
+    log: LogSection
+    positions: Positions
+
+    def where(self, *path: str | int) -> str:
+        """`file:line` of a key, for messages about it: where("port", 1, "mtu")."""
+        key: KeyPath = path
+        span = self.positions.find(key)
+        return f"{self.path}:{self.positions.at(span.key).line}" if span else str(self.path)
