@@ -1,0 +1,204 @@
+"""How each answer of the daemon looks as text.
+
+A page takes the JSON of a method (vdp.control.view says its fields) and prints it.
+Imported once there is an answer to print.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from vdp.cli.text import Cell, aligned, escaped, print_table
+
+Row = Mapping[str, Any]
+Columns = Mapping[str, Callable[[Row], Cell]]
+Page = Callable[[Any, TextIO, bool], None]  # the answer, where to, whether one thing was named
+
+
+def _state(row: Row) -> str:
+    return "up" if row["up"] else "down"
+
+
+def _counter(name: str) -> Callable[[Row], Cell]:
+    return lambda row: row["counters"].get(name, 0)
+
+
+def _field(name: str) -> Callable[[Row], Cell]:
+    return lambda row: row[name]
+
+
+PORT_COLUMNS: Columns = {
+    "name": _field("name"),
+    "type": _field("type"),
+    "layer": _field("packet_type"),
+    "state": _state,
+    "mtu": _field("mtu"),
+    "device": _field("device"),
+    "netns": _field("netns"),
+    "rx frames": _counter("rx_packets"),
+    "rx bytes": _counter("rx_bytes"),
+    "tx frames": _counter("tx_packets"),
+    "tx bytes": _counter("tx_bytes"),
+    "dropped": lambda row: row["counters"]["dropped"] + row["counters"]["tx_dropped"],
+    "error": _field("error"),
+}
+
+
+def _keys(row: Row) -> str:
+    """Received and sent key, as one when they are."""
+    ikey, okey = row["ikey"], row["okey"]
+    if ikey == okey:
+        return "" if ikey is None else str(ikey)
+    return f"{'-' if ikey is None else ikey}/{'-' if okey is None else okey}"
+
+
+LINK_COLUMNS: Columns = {
+    "name": _field("name"),
+    "kind": _field("kind"),
+    "layer": _field("packet_type"),
+    "state": _state,
+    "mtu": _field("mtu"),
+    "local": _field("local"),
+    "remote": _field("remote"),
+    "key": _keys,
+    "underlay": _field("underlay"),
+    "rx packets": _counter("rx_packets"),
+    "rx bytes": _counter("rx_bytes"),
+    "rx errors": _counter("rx_errors"),
+    "tx packets": _counter("tx_packets"),
+    "tx bytes": _counter("tx_bytes"),
+    "tx errors": _counter("tx_errors"),
+}
+HANDLER_COLUMNS: Columns = {
+    "list": _field("list"),
+    "priority": _field("priority"),
+    "name": _field("name"),
+    "plugin": _field("plugin"),
+    "received": lambda row: row["verdicts"]["received"],
+    "reject": lambda row: row["verdicts"]["reject"],
+    "drop": lambda row: row["verdicts"]["drop"],
+    "error": lambda row: row["verdicts"]["error"],
+    "seconds": _field("seconds"),
+    "last error": _field("last_error"),
+}
+PLUGIN_COLUMNS: Columns = {
+    "name": _field("name"),
+    "version": _field("version"),
+    "state": _field("state"),
+    "distribution": _field("distribution"),
+    "provides": lambda row: ", ".join(row["provides"]),
+    "error": _field("error"),
+}
+DROP_COLUMNS: Columns = {
+    "port": _field("port"),
+    "reason": _field("reason"),
+    "packets": _field("packets"),
+    "text": _field("text"),
+}
+MAC_COLUMNS: Columns = {
+    "bridge": _field("bridge"),
+    "mac": _field("mac"),
+    "member": _field("member"),
+    "age": lambda row: f"{row['age_s']:.0f} s",
+}
+
+
+def table_page(columns: Columns) -> Page:
+    def page(rows: Sequence[Row], stream: TextIO, named: bool) -> None:
+        print_table(list(columns), [[column(row) for column in columns.values()] for row in rows], stream)
+
+    return page
+
+
+def thing_page(columns: Columns) -> Page:
+    """A table of all; of one thing that was named, every field on a line of its own."""
+    table = table_page(columns)
+
+    def page(rows: Sequence[Row], stream: TextIO, named: bool) -> None:
+        if not named:
+            table(rows, stream, named)
+        for row in rows if named else ():
+            _print_fields(_fields(row), stream)
+
+    return page
+
+
+def _fields(row: Row, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Each value of a row under its dotted name; of lists of tables only how many there are."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _fields(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            words = [str(each) for each in value if not isinstance(each, dict | list)]
+            yield prefix + name, " ".join(words) if words or not value else f"{len(value)} of them"
+        elif isinstance(value, bool):
+            yield prefix + name, "yes" if value else "no"
+        else:
+            text = f"{value:.3f}" if isinstance(value, float) else str(value)
+            yield prefix + name, "" if value is None else text
+
+
+def _print_fields(fields: Iterator[tuple[str, str]], stream: TextIO) -> None:
+    for line in aligned([[name, value] for name, value in fields], [False, False]):
+        print(line, file=stream)
+
+
+def flow_page(explain: bool) -> Page:
+    """A line a flow, in the order of `ovs-appctl dpctl/dump-flows`; explained: a line a guard and action."""
+
+    def page(rows: Sequence[Row], stream: TextIO, named: bool) -> None:
+        for row in rows:
+            match = [f"in_port({row['in_port']})", f"length({row['min_length']}..{row['max_length']})"]
+            match += [guard["text"] for guard in row["match"]]
+            actions = [action["text"] for action in row["actions"]]
+            counters = (
+                f"packets:{row['packets']}, bytes:{row['bytes']}, "
+                f"age:{row['age_s']:.1f}s, used:{row['idle_s']:.1f}s"
+            )
+            if not explain:
+                line = f"{','.join(match)}, {counters}, actions:{','.join(actions)}"
+                print(escaped(line), file=stream)
+                continue
+            print(escaped(f"flow {row['id']} of worker {row['worker']}: {counters}"), file=stream)
+            print(escaped(f"  plugins {', '.join(row['plugins']) or 'none'}"), file=stream)
+            steps: list[list[Cell]] = [["  match", text, ""] for text in match[:2]]
+            steps += [["  match", guard["text"], guard["source"]] for guard in row["match"]]
+            steps += [["  action", action["text"], action["source"]] for action in row["actions"]]
+            for line in aligned(steps, [False] * 3):
+                print(line, file=stream)
+
+    return page
+
+
+def status_page(status: Row, stream: TextIO, named: bool) -> None:
+    def total(name: str) -> int:
+        return sum(worker[name] for worker in status["workers"])
+
+    lookups, previous, table = total("lookups"), total("previous_hits"), total("table_hits")
+    flows, upcalls = status["flows"], status["upcalls"]["total"]
+    summary = {
+        "flows": f"{total('flows')} of {flows['limit']}, {flows['inserts']} installed",
+        "lookups": f"{lookups}: {previous} previous flow, {table} table, {lookups - previous - table} missed",
+        "upcalls": ", ".join(f"{count} {reason}" for reason, count in upcalls.items()),
+    }
+    plain = {key: value for key, value in status.items() if not isinstance(value, list | dict)}
+    _print_fields(_fields({**plain, **summary}), stream)
+
+
+def print_json(answer: object, stream: TextIO) -> None:
+    json.dump(answer, stream, indent=2)
+    stream.write("\n")
+
+
+PAGES: Mapping[str, Page] = {
+    "port.show": thing_page(PORT_COLUMNS),
+    "link.show": thing_page(LINK_COLUMNS),
+    "flow.dump": flow_page(explain=False),
+    "handler.list": table_page(HANDLER_COLUMNS),
+    "plugin.list": table_page(PLUGIN_COLUMNS),
+    "drop.show": table_page(DROP_COLUMNS),
+    "bridge.macs": table_page(MAC_COLUMNS),
+    "status": status_page,
+}

@@ -1,0 +1,226 @@
+"""What the datapath shows of itself: rows as plain JSON data, by TypedDict.
+
+`vdp.datapath` provides a DatapathView; `vdp.control.methods` and `vdp.metrics` ask
+it.  These rows are what `--json` prints and what scripts rely on: fields are
+added, not renamed.  Counters count since the daemon's start.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, Protocol, TypedDict
+
+
+class PortCounters(TypedDict):
+    """struct vdp_port_stats, field by field; frames may be super-packets, segments are wire packets."""
+
+    rx_packets: int
+    rx_bytes: int
+    rx_segments: int
+    injected: int
+    cloned: int
+    segmented: int
+    forwarded: int
+    dropped: int
+    consumed: int
+    held: int
+    offered: int
+    tx_packets: int
+    tx_bytes: int
+    tx_segments: int
+    tx_dropped: int
+    tx_queued: int
+    merged: int
+    upcalls: int
+    hits: int
+    misses: int
+
+
+class PortRow(TypedDict):
+    """A port of the engine.  The GRO cell of a link is one too: its name is the link's, type gro-cell."""
+
+    name: str
+    type: str  # tap, tun, raw, gro-cell, memory
+    number: int  # the engine's
+    packet_type: str  # l2, l3
+    device: str | None  # the Linux device under it
+    netns: str | None
+    mtu: int
+    up: bool
+    error: str | None  # last I/O error, such as "EIO: Input/output error"
+    features: list[str]  # vnet_hdr, csum, tso4, tso6, uso
+    queues: int
+    counters: PortCounters
+
+
+class LinkRow(TypedDict):
+    """A link in the words of `ip -s -d link show`; what a kind does not have is null."""
+
+    name: str
+    kind: str
+    number: int  # of its GRO cell
+    underlay: str
+    packet_type: str
+    local: str | None
+    remote: str | None
+    ikey: int | None
+    okey: int | None
+    iflags: list[str]  # csum, key, seq
+    oflags: list[str]
+    ttl: int | str | None  # a number or "inherit"
+    tos: int | str | None
+    pmtudisc: bool | None
+    mtu: int
+    up: bool
+    counters: dict[str, int]  # by the names of struct rtnl_link_stats64
+    info: NotRequired[dict[str, Any]]  # what else the kind's fill_info says
+
+
+class MatchRow(TypedDict):
+    """One guard: bytes at `offset` of the packet as it came in (or of its metadata), under `mask`."""
+
+    field: str  # such as "ip.proto", or "meta"
+    offset: int
+    mask: str  # hex
+    value: str  # hex
+    text: str  # such as "ip.proto=47"
+    source: str  # file:line that read it
+
+
+class ActionRow(TypedDict):
+    text: str  # such as "push 42 bytes"
+    source: str
+
+
+class FlowRow(TypedDict):
+    id: int
+    worker: int
+    in_port: str
+    min_length: int
+    max_length: int
+    match: list[MatchRow]
+    actions: list[ActionRow]
+    packets: int
+    bytes: int
+    age_s: float  # since it was installed
+    idle_s: float  # since its last packet
+    plugins: list[str]  # whose handlers were asked
+
+
+class VerdictCounts(TypedDict):
+    received: int
+    reject: int
+    drop: int
+    error: int
+
+
+class HandlerRow(TypedDict):
+    list: str
+    priority: int
+    name: str
+    plugin: str
+    verdicts: VerdictCounts
+    seconds: float  # spent in it altogether
+    last_error: str  # empty when there was none
+
+
+class PluginRow(TypedDict):
+    name: str
+    version: str
+    state: Literal["loaded", "failed", "disabled"]
+    error: str  # empty unless failed
+    distribution: str
+    provides: list[str]  # such as "link kind gre", "handler cisco/10 wccp"
+
+
+class DropRow(TypedDict):
+    port: str
+    reason: str
+    text: str
+    packets: int
+
+
+class ReasonRow(TypedDict):
+    reason: str
+    text: str
+    plugin: str  # empty: the engine's
+
+
+class MacRow(TypedDict):
+    bridge: str
+    mac: str
+    member: str
+    age_s: float
+
+
+class WorkerRow(TypedDict):
+    """struct vdp_worker_stats, field by field, of one worker."""
+
+    worker: int
+    iterations: int
+    busy_ns: int
+    idle_ns: int
+    lookups: int
+    previous_hits: int
+    table_hits: int
+    misses: int
+    mask_probes: int
+    upcalls_lost: int
+    actions_suppressed: int
+    flows: int
+    masks: int
+    packets_free: int
+    packets_total: int
+
+
+class FlowTotals(TypedDict):
+    limit: int  # flows that all workers' tables may hold
+    inserts: int
+    evictions: dict[str, int]  # idle, limit, revalidated, flush
+
+
+class UpcallTotals(TypedDict):
+    total: dict[str, int]  # miss, action
+    seconds: HistogramRow  # from taking an upcall to its resolution
+
+
+class HistogramRow(TypedDict):
+    """bounds: upper bounds, ascending; counts: one more than bounds, each observation in one."""
+
+    bounds: list[float]
+    counts: list[int]
+    sum: float
+
+
+class StatusRow(TypedDict):
+    version: str
+    pid: int
+    uptime_s: float
+    config: str
+    ready: bool  # all ports and links of the configuration are there
+    ports: int
+    links: int
+    bridges: NotRequired[list[str]]  # names; also of those that have learned nothing yet
+    plugins: int
+    control: str  # the socket's path
+    metrics: str  # the endpoint's URL, empty when there is none
+    workers: list[WorkerRow]
+    flows: FlowTotals
+    upcalls: UpcallTotals
+
+
+class DatapathView(Protocol):
+    """What the datapath shows.  Each call is quick, and made on the control thread."""
+
+    def show_ports(self) -> list[PortRow]: ...
+    def show_links(self) -> list[LinkRow]: ...
+    def dump_flows(self) -> list[FlowRow]: ...
+    def list_handlers(self) -> list[HandlerRow]: ...
+    def list_plugins(self) -> list[PluginRow]: ...
+    def show_drops(self) -> list[DropRow]:
+        """By port and reason, those that are not zero."""
+
+    def drop_reasons(self) -> list[ReasonRow]:
+        """Every reason by code, without "none"."""
+
+    def show_bridge_macs(self) -> list[MacRow]: ...
+    def status(self) -> StatusRow: ...

@@ -1,0 +1,267 @@
+"""`vdp -c FILE`: from a configuration to a running dataplane, and back to nothing.
+
+Everything that is made is undone in reverse order, whatever happens: devices,
+namespaces and sockets are as found when the daemon has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from vdp.config import Config, ConfigError, load
+from vdp.config.model import PluginsSection
+from vdp.control.methods import method_table
+from vdp.control.server import ControlServer
+from vdp.datapath import Datapath
+from vdp.engine.native import NativeEngine
+from vdp.forwarding.bridge import Bridge
+from vdp.forwarding.routes import Route, RouteTable
+from vdp.forwarding.rules import compile_rule
+from vdp.inspector import Inspector
+from vdp.links.kernel_paths import KernelPaths
+from vdp.links.link import LinkError, LinkKind
+from vdp.loader import PluginError, Plugins
+from vdp.log import configure
+from vdp.netlink import System
+from vdp.netlink.events import AddressChanged, Event, IPAddress, LinkChanged, NeighbourChanged, RouteChanged
+from vdp.ports import PortError, open_port, show_only
+from vdp.ports.port import Port
+
+log = logging.getLogger("vdp")
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_CONFIG = 4
+
+SWEEP_S = 1.0
+#: Neighbours in use are confirmed to the kernel this often (its own gc_stale_time is 60 s).
+KEEP_S = 10.0
+
+
+def run(path: Path, *, log_level: str | None = None) -> int:
+    """Run the dataplane of a configuration until SIGTERM or SIGINT; the exit code."""
+    plugins = Plugins()
+
+    def kinds(section: PluginsSection) -> dict[str, LinkKind]:
+        for failure in plugins.load(section.load, strict=section.strict):
+            log.error("%s", failure)
+        return plugins.kinds
+
+    configure(log_level or "info", "text")
+    try:
+        config = load(path, kinds, plugins.settings)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return EXIT_CONFIG
+    except PluginError as error:
+        log.error("%s", error)
+        return EXIT_CONFIG
+    configure(log_level or config.log.level, config.log.format)
+    try:
+        asyncio.run(Daemon(config, plugins).run())
+    except (LinkError, PortError, PluginError) as error:
+        log.error("%s", error)
+        return EXIT_FAILED
+    except OSError as error:
+        log.error("%s", error)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+class Daemon:
+    """One running configuration."""
+
+    def __init__(self, config: Config, plugins: Plugins) -> None:
+        self._config = config
+        self._plugins = plugins
+        self._system = System()
+        self._engine = NativeEngine(config.engine.engine_config())
+        self.datapath = Datapath(self._engine, KernelPaths(self._system), plugins, config.plugin)
+        self.datapath.host_addresses = self._host_addresses
+        self._stopping = asyncio.Event()
+        self._refresh = asyncio.Event()
+
+    async def run(self) -> None:
+        """Bring everything up, forward until told to stop, take everything down."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        async with AsyncExitStack() as undo:
+            undo.callback(self._engine.close)
+            undo.push_async_callback(self._system.close)
+            self._plugins.register(self.datapath, strict=self._config.plugins.strict)
+            await self._open_ports(undo)
+            await self._add_links(undo)
+            self._add_forwarding()
+            self._engine.start()
+            undo.callback(self.datapath.slowpath.flush)
+            undo.callback(self._engine.stop)
+            loop.add_reader(self._engine.event_fd(), self._serve)
+            undo.callback(loop.remove_reader, self._engine.event_fd())
+            undo.callback(self.datapath.paths.close)
+            inspector = Inspector(self.datapath, self._config)
+            server = ControlServer(self._config.control.socket, method_table(inspector))
+            await server.start()
+            undo.push_async_callback(server.stop)
+            await self._serve_metrics(undo, inspector)
+            undo.callback(self._system.subscribe(self._heard))
+            async with asyncio.TaskGroup() as tasks:
+                chores = [
+                    tasks.create_task(self._repeat(self._sweep, SWEEP_S)),
+                    tasks.create_task(self._repeat(self._keep, KEEP_S)),
+                    tasks.create_task(self._repeat(self._follow)),
+                ]
+                self._plugins.call("vdp_start", datapath=self.datapath)
+                inspector.ready = True
+                log.info("ready")
+                await self._stopping.wait()
+                inspector.ready = False
+                for chore in chores:
+                    chore.cancel()
+            log.info("stopping")
+            self._plugins.call("vdp_stop", datapath=self.datapath)
+
+    # -- up -------------------------------------------------------------------------------
+
+    async def _open_ports(self, undo: AsyncExitStack) -> None:
+        members = self._members()
+        for section in self._config.ports:
+            links = [link for link in self._config.links if link.underlay == section.name]
+            kinds = [self._plugins.kinds[link.kind] for link in links]
+            carried, carried6 = (
+                {kind.ip_protocol for kind in kinds if kind.ip_version == version} for version in (4, 6)
+            )
+            opened = await open_port(
+                section,
+                self._system,
+                underlay_protocols=carried,
+                underlay_protocols6=carried6,
+                promiscuous=section.name in members,
+            )
+            if kinds and section.name not in members:
+                show_only(opened, carried, carried6)
+            try:
+                port = self.datapath.add_port(
+                    opened.config, device=opened.device, netns=opened.netns, mac=opened.mac, opened=opened
+                )
+            except BaseException:
+                await opened.close()
+                raise
+            undo.push_async_callback(self._close_port, port.name)
+            if not section.up:
+                self._engine.set_port_up(port.number, False)
+                port.up = False
+            log.info("port %s", describe_port(port))
+
+    def _members(self) -> set[str]:
+        """The ports and links that forwarding names: what comes in there goes on, whatever it is."""
+        config = self._config
+        return {
+            *(member for bridge in config.bridges for member in bridge.members),
+            *(member for connect in config.connects for member in connect.members),
+            *(rule.match.in_port for rule in config.rules if rule.match.in_port),
+        }
+
+    async def _close_port(self, name: str) -> None:
+        port = self.datapath.remove_port(name)
+        await port.opened.close()
+
+    async def _add_links(self, undo: AsyncExitStack) -> None:
+        for section in self._config.links:
+            link = await self.datapath.add_link(
+                section.name, section.kind, section.underlay, section.parameters
+            )
+            undo.push_async_callback(self.datapath.remove_link, link.name)
+            info = link.fill_info()
+            log.info(
+                "link %s: %s, %s to %s over %s, mtu %d",
+                link.name, section.kind, info.get("local"), info.get("remote"), section.underlay, link.mtu,
+            )  # fmt: skip
+
+    def _add_forwarding(self) -> None:
+        forwarding = self.datapath.forwarding
+        for bridge in self._config.bridges:
+            forwarding.add_bridge(Bridge(self.datapath, bridge.name, bridge.members, bridge.ageing_s))
+        for connect in self._config.connects:
+            forwarding.connect(*connect.members)
+        routes = tuple(Route(r.destination, r.via, r.metric) for r in self._config.routes)
+        forwarding.set_routes(RouteTable(self.datapath, routes))
+        forwarding.rules = tuple(compile_rule(rule) for rule in self._config.rules)
+
+    async def _serve_metrics(self, undo: AsyncExitStack, inspector: Inspector) -> None:
+        section = self._config.metrics
+        if not section.enabled:
+            return
+        from vdp.metrics.server import MetricsServer
+
+        server = MetricsServer(section.listen, inspector)
+        await server.start()
+        undo.push_async_callback(server.stop)
+        inspector.metrics_url = f"http://{section.listen}/metrics"
+        log.info("metrics on http://%s/metrics", section.listen)
+
+    # -- running --------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Upcalls wait: serve a batch, then let the loop have its turn."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._engine.event_fd(), 8)
+        if self.datapath.slowpath.run():
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    async def _repeat(self, chore: Callable[[], Awaitable[None]], every_s: float = 0.0) -> None:
+        """A chore, for ever: one that fails is logged, and done again a second later at the latest."""
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await chore()
+            except Exception as error:
+                self.datapath.say(logging.ERROR, chore.__name__, "%r", error, exc_info=error)
+                await asyncio.sleep(1.0)
+
+    async def _sweep(self) -> None:
+        """Idle flows, aged stations, packets that waited too long, plugins' chores."""
+        engine = self._config.engine
+        self.datapath.slowpath.sweep(engine.flow_idle_s, engine.flows)
+        for bridge in self.datapath.forwarding.bridges.values():
+            bridge.age(self._engine.clock())
+        self.datapath.slowpath.expire_held()
+        self.datapath.run_chores()
+        self.datapath.revalidate()
+
+    async def _keep(self) -> None:
+        await self.datapath.paths.keep()
+
+    async def _follow(self) -> None:
+        """Ask again for the ways in use when routes, links, addresses or neighbours changed."""
+        await self._refresh.wait()
+        self._refresh.clear()
+        await self.datapath.paths.refresh()
+        for port in self.datapath.ports.values():
+            self.datapath.invalidate(("addresses", port.name))
+        self.datapath.revalidate()
+
+    def _heard(self, netns: str | None, event: Event) -> None:
+        if isinstance(event, LinkChanged | AddressChanged | RouteChanged | NeighbourChanged):
+            self._refresh.set()
+
+    def _host_addresses(self, port: Port) -> frozenset[IPAddress]:
+        for netlink in self._system.netlinks:
+            if netlink.netns == port.netns:
+                return frozenset(address.interface.ip for address in netlink.addresses)
+        return frozenset()
+
+
+def describe_port(port: Port) -> str:
+    """The port in a line, as the log says it at start."""
+    where = f" in namespace {port.netns}" if port.netns else ""
+    device = f" on {port.device}" if port.device and port.device != port.name else ""
+    return f"{port.name}: {port.type.name.lower()}{device}{where}, mtu {port.mtu}"

@@ -1,0 +1,1 @@
+"""Prometheus metrics: read from the datapath when they are asked for, kept nowhere else."""

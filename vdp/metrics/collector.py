@@ -1,0 +1,214 @@
+"""Metric families from what the datapath shows, read at each scrape.
+
+A series exists from the start with 0 where its labels are known; of drops only as
+many as DROP_SERIES allows, since every port times every reason would outgrow all
+else together.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+from vdp.control.view import (
+    DatapathView,
+    DropRow,
+    HandlerRow,
+    HistogramRow,
+    LinkRow,
+    PluginRow,
+    PortRow,
+    ReasonRow,
+    StatusRow,
+)
+from vdp.metrics.catalogue import (
+    CATALOGUE,
+    EVICTION_REASONS,
+    LINK_ERRORS,
+    UPCALL_REASONS,
+    VERDICTS,
+    Metric,
+)
+
+MetricsSource: TypeAlias = DatapathView
+Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
+
+# 16 ports and 8 links times some 40 reasons fit.
+DROP_SERIES = 1024
+
+# Shown at 0 where not all reasons fit: those that alerts and dashboards are about.
+COMMON_REASONS = (
+    "no_handler",
+    "no_forwarding",
+    "policy_rule",
+    "tx_queue_full",
+    "tx_error",
+    "upcall_queue_full",
+    "upcall_rate",
+    "flow_limit",
+    "port_down",
+    "mtu_exceeded",
+    "handler_error",
+    "cell_full",
+    "no_buffer",
+)
+
+
+class DatapathCollector:
+    """A prometheus_client collector of one datapath."""
+
+    def __init__(self, source: MetricsSource, drop_series: int = DROP_SERIES) -> None:
+        self._source = source
+        self._drop_series = drop_series
+
+    def collect(self) -> Iterator[Family]:
+        """Every family of the catalogue, in its order."""
+        source = self._source
+        sheet = Sheet()
+        ports = source.show_ports()
+        _status(sheet, source.status(), ports)
+        _ports(sheet, ports)
+        names = [port["name"] for port in ports]
+        _drops(sheet, names, source.drop_reasons(), source.show_drops(), self._drop_series)
+        _links(sheet, source.show_links())
+        _handlers(sheet, source.list_handlers())
+        _plugins(sheet, source.list_plugins())
+        yield from sheet.families()
+
+
+class Sheet:
+    """Values by family and labels, on their way to families; equal labels add up."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[tuple[str, ...], float]] = {metric.name: {} for metric in CATALOGUE}
+        self._histograms: dict[str, HistogramRow] = {}
+
+    def add(self, name: str, value: float, *labels: str) -> None:
+        series = self._values[name]
+        series[labels] = series.get(labels, 0) + value
+
+    def add_histogram(self, name: str, row: HistogramRow) -> None:
+        self._histograms[name] = row
+
+    def families(self) -> Iterator[Family]:
+        for metric in CATALOGUE:
+            if metric.type == "histogram":
+                yield _histogram(metric, self._histograms[metric.name])
+                continue
+            kind = CounterMetricFamily if metric.type == "counter" else GaugeMetricFamily
+            family = kind(metric.name, metric.help, labels=metric.labels)
+            for labels, value in self._values[metric.name].items():
+                family.add_metric(labels, value)
+            yield family
+
+
+def _histogram(metric: Metric, row: HistogramRow) -> HistogramMetricFamily:
+    buckets, total = [], 0
+    for bound, count in zip([*row["bounds"], float("inf")], row["counts"], strict=True):
+        total += count
+        buckets.append(("+Inf" if bound == float("inf") else repr(float(bound)), float(total)))
+    family = HistogramMetricFamily(metric.name, metric.help)
+    family.add_metric([], buckets, row["sum"])
+    return family
+
+
+def _status(sheet: Sheet, status: StatusRow, ports: Sequence[PortRow]) -> None:
+    sheet.add("vdp_build_info", 1, status["version"], platform.python_version())
+    sheet.add("vdp_ready", status["ready"])
+    sheet.add("vdp_uptime_seconds", status["uptime_s"])
+    for worker in status["workers"]:
+        number = str(worker["worker"])
+        sheet.add("vdp_worker_busy_seconds_total", worker["busy_ns"] / 1e9, number)
+        sheet.add("vdp_worker_idle_seconds_total", worker["idle_ns"] / 1e9, number)
+        sheet.add("vdp_worker_iterations_total", worker["iterations"], number)
+        sheet.add("vdp_worker_pool_packets", worker["packets_total"], number)
+        sheet.add("vdp_worker_pool_free_packets", worker["packets_free"], number)
+        sheet.add("vdp_flow_lookups_total", worker["previous_hits"], "exact")
+        sheet.add("vdp_flow_lookups_total", worker["table_hits"], "wildcard")
+        sheet.add("vdp_flow_lookups_total", worker["misses"], "miss")
+        sheet.add("vdp_flow_mask_probes_total", worker["mask_probes"])
+        sheet.add("vdp_flow_masks", worker["masks"])
+        sheet.add("vdp_flow_entries", worker["flows"])
+        sheet.add("vdp_upcalls_lost_total", worker["upcalls_lost"])
+        sheet.add("vdp_upcall_actions_suppressed_total", worker["actions_suppressed"])
+    flows, upcalls = status["flows"], status["upcalls"]
+    sheet.add("vdp_flow_entries_limit", flows["limit"])
+    sheet.add("vdp_flow_inserts_total", flows["inserts"])
+    for reason in EVICTION_REASONS:
+        sheet.add("vdp_flow_evictions_total", flows["evictions"].get(reason, 0), reason)
+    for reason in UPCALL_REASONS:
+        sheet.add("vdp_upcalls_total", upcalls["total"].get(reason, 0), reason)
+    sheet.add("vdp_upcall_queue_entries", sum(port["counters"]["held"] for port in ports))
+    sheet.add_histogram("vdp_upcall_duration_seconds", upcalls["seconds"])
+
+
+def _ports(sheet: Sheet, ports: Sequence[PortRow]) -> None:
+    for port in ports:
+        name, counters = port["name"], port["counters"]
+        sheet.add("vdp_port_info", 1, name, port["type"], port["device"] or "", port["netns"] or "")
+        sheet.add("vdp_port_up", port["up"], name)
+        sheet.add("vdp_port_mtu_bytes", port["mtu"], name)
+        sheet.add("vdp_port_receive_frames_total", counters["rx_packets"], name)
+        sheet.add("vdp_port_receive_packets_total", counters["rx_segments"], name)
+        sheet.add("vdp_port_receive_bytes_total", counters["rx_bytes"], name)
+        sheet.add("vdp_port_transmit_frames_total", counters["tx_packets"], name)
+        sheet.add("vdp_port_transmit_packets_total", counters["tx_segments"], name)
+        sheet.add("vdp_port_transmit_bytes_total", counters["tx_bytes"], name)
+        sheet.add("vdp_port_transmit_queue_frames", counters["tx_queued"], name)
+        sheet.add("vdp_port_injected_frames_total", counters["injected"], name)
+        sheet.add("vdp_port_cloned_frames_total", counters["cloned"], name)
+        sheet.add("vdp_port_forwarded_frames_total", counters["forwarded"], name)
+        sheet.add("vdp_port_consumed_frames_total", counters["consumed"], name)
+        sheet.add("vdp_port_held_frames", counters["held"], name)
+        sheet.add("vdp_gso_segments_total", counters["segmented"], name)
+        if port["type"] == "gro-cell":
+            sheet.add("vdp_gro_frames_total", counters["rx_packets"], name)
+            sheet.add("vdp_gro_segments_total", counters["rx_segments"], name)
+            sheet.add("vdp_gro_merged_frames_total", counters["merged"], name)
+
+
+def _drops(
+    sheet: Sheet, ports: Sequence[str], reasons: Sequence[ReasonRow], drops: Sequence[DropRow], budget: int
+) -> None:
+    """What was dropped, and zeros for as many reasons of each port as the budget allows."""
+    core = [reason["reason"] for reason in reasons if not reason["plugin"]]
+    ordered = [name for name in COMMON_REASONS if name in core]
+    ordered += [name for name in core if name not in COMMON_REASONS]
+    for port in ports:
+        for reason in ordered[: budget // len(ports)]:
+            sheet.add("vdp_drops_total", 0, port, reason)
+    for drop in drops:
+        sheet.add("vdp_drops_total", drop["packets"], drop["port"], drop["reason"])
+
+
+def _links(sheet: Sheet, links: Sequence[LinkRow]) -> None:
+    for link in links:
+        name, counters = link["name"], link["counters"]
+        sheet.add("vdp_link_info", 1, name, link["kind"], link["local"] or "", link["remote"] or "")
+        sheet.add("vdp_link_up", link["up"], name)
+        sheet.add("vdp_link_mtu_bytes", link["mtu"], name)
+        for direction, short in (("receive", "rx"), ("transmit", "tx")):
+            for what in ("packets", "bytes", "errors", "dropped"):
+                sheet.add(f"vdp_link_{direction}_{what}_total", counters.get(f"{short}_{what}", 0), name)
+        for kind in LINK_ERRORS:
+            count = counters.get(kind if kind == "collisions" else f"{kind}_errors", 0)
+            sheet.add("vdp_link_errors_total", count, name, kind)
+
+
+def _handlers(sheet: Sheet, handlers: Sequence[HandlerRow]) -> None:
+    for handler in handlers:
+        place = (handler["list"], handler["name"])
+        sheet.add("vdp_handler_info", 1, *place, handler["plugin"], str(handler["priority"]))
+        counts = handler["verdicts"]
+        for verdict in VERDICTS:
+            sheet.add("vdp_handler_packets_total", counts[verdict], *place, verdict)
+        sheet.add("vdp_handler_exceptions_total", counts["error"], *place)
+        sheet.add("vdp_handler_seconds_total", handler["seconds"], *place)
+
+
+def _plugins(sheet: Sheet, plugins: Sequence[PluginRow]) -> None:
+    for plugin in plugins:
+        sheet.add("vdp_plugin_info", 1, plugin["name"], plugin["version"], plugin["state"])

@@ -1,0 +1,170 @@
+"""The metrics endpoint: /metrics and /-/ready over HTTP, small and bounded.
+
+Values are read on the event loop, where the datapath's views belong; the text is
+made on a thread, since a large one takes some milliseconds.  One scrape is made
+at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+
+from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from vdp.config.values import Listen
+from vdp.metrics.collector import DatapathCollector, MetricsSource
+
+CONNECTIONS_MOST = 8
+REQUEST_BYTES_MOST = 8 << 10
+TIMEOUT_S = 5.0
+TEXT = "text/plain; charset=utf-8"
+
+logger = logging.getLogger(__name__)
+
+
+class _Scrape(Collector):
+    """Families that were read already, as the encoders take them."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return self._families
+
+
+class MetricsServer:
+    """Serves a source's metrics at `listen` between start() and stop()."""
+
+    def __init__(self, listen: Listen, source: MetricsSource, timeout_s: float = TIMEOUT_S) -> None:
+        self._listen = listen
+        self._source = source
+        self._timeout_s = timeout_s
+        self.registry = CollectorRegistry()
+        self.registry.register(DatapathCollector(source))
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._server: asyncio.Server | None = None
+        self._clients: set[asyncio.Task[None]] = set()
+        self._one_at_a_time = asyncio.Lock()
+
+    @property
+    def address(self) -> Listen:
+        """Where it listens; the port that was taken when 0 was asked for."""
+        if self._server is None:
+            return self._listen
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return Listen(host, port)
+
+    async def start(self) -> None:
+        """Listen.  Raises OSError, with the address, when it can not be had."""
+        try:
+            self._server = await asyncio.start_server(
+                self._accept, self._listen.host, self._listen.port, limit=REQUEST_BYTES_MOST
+            )
+        except OSError as error:
+            raise OSError(
+                error.errno, f"metrics can not listen on {self._listen}: {error.strerror}"
+            ) from None
+
+    async def stop(self) -> None:
+        if self._server is None:
+            return
+        self._server.close()
+        for task in list(self._clients):
+            task.cancel()
+        if self._clients:
+            await asyncio.wait(self._clients)
+        self._server = None
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._clients.add(task)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._serve(reader, writer)
+        except (ConnectionError, TimeoutError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._clients.discard(task)
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if len(self._clients) > 2 * CONNECTIONS_MOST:
+            writer.transport.abort()
+            return
+        if len(self._clients) > CONNECTIONS_MOST:
+            await self._respond(writer, HTTPStatus.SERVICE_UNAVAILABLE, b"too many connections\n")
+            await _linger(reader, writer)
+            return
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+            await self._respond(writer, status, b"a request has at most 8 KiB\n")
+            await _linger(reader, writer)
+            return
+        except asyncio.IncompleteReadError:
+            return
+        lines = head.decode("latin-1").split("\r\n")
+        words = lines[0].split(" ")
+        if len(words) != 3 or not words[2].startswith("HTTP/"):
+            await self._respond(writer, HTTPStatus.BAD_REQUEST, b"not HTTP\n")
+            return
+        method, target = words[0], words[1].partition("?")[0]
+        if method not in ("GET", "HEAD"):
+            await self._respond(writer, HTTPStatus.METHOD_NOT_ALLOWED, b"GET or HEAD\n")
+            return
+        fields = (line.partition(":") for line in lines[1:])
+        headers = {name.strip().lower(): value.strip() for name, _, value in fields}
+        await self._route(writer, target, headers.get("accept", ""), body_wanted=method == "GET")
+
+    async def _route(self, writer: asyncio.StreamWriter, target: str, accept: str, body_wanted: bool) -> None:
+        status, body, content_type = HTTPStatus.NOT_FOUND, b"/metrics or /-/ready\n", TEXT
+        if target == "/metrics":
+            try:
+                body, content_type = await self._exposition(accept)
+                status = HTTPStatus.OK
+            except Exception as error:
+                logger.exception("metrics can not be read")
+                status, body = HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}\n".encode()
+        elif target == "/-/ready":
+            ready = self._source.status()["ready"]
+            status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
+            body = b"ready\n" if ready else b"not ready\n"
+        await self._respond(writer, status, body, content_type, body_wanted)
+
+    async def _exposition(self, accept: str) -> tuple[bytes, str]:
+        encode, content_type = choose_encoder(accept)
+        async with self._one_at_a_time:
+            scrape = _Scrape(list(self.registry.collect()))
+            return await asyncio.to_thread(encode, scrape), content_type
+
+    async def _respond(
+        self,
+        writer: asyncio.StreamWriter,
+        status: HTTPStatus,
+        body: bytes,
+        content_type: str = TEXT,
+        body_wanted: bool = True,
+    ) -> None:
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: {content_type}\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        writer.write(head.encode() + (body if body_wanted else b""))
+        await writer.drain()
+
+
+async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Read what was not asked for until the client ends: closing before that resets the
+    connection, and the client may lose the answer."""
+    writer.write_eof()
+    rest = 8 * REQUEST_BYTES_MOST
+    while rest > 0 and (chunk := await reader.read(REQUEST_BYTES_MOST)):
+        rest -= len(chunk)
