@@ -1,0 +1,83 @@
+"""The documents' code runs, the examples are right, and no page is out of reach."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.lab import REPOSITORY
+from vdp.cli import main
+
+DOCS = REPOSITORY / "docs"
+
+
+def install(folder: Path, module: str, source: str) -> None:
+    """The module as pip would have installed it, with an entry point of the group vdp."""
+    name = module.removeprefix("vdp_")
+    (folder / f"{module}.py").write_text(source)
+    metadata = folder / f"{module}-1.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    (metadata / "entry_points.txt").write_text(f"[vdp]\n{name} = {module}\n")
+
+
+@pytest.fixture
+def forget_modules() -> Iterator[None]:
+    before = set(sys.modules)
+    yield
+    for name in set(sys.modules) - before:
+        if name.startswith("vdp_"):
+            del sys.modules[name]
+
+
+def test_the_plugin_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget_modules: None) -> None:
+    page = (DOCS / "plugins.md").read_text()
+    monkeypatch.syspath_prepend(tmp_path)
+    namespace: dict[str, object] = {}
+    for block in re.finditer(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        source = block.group(1)
+        named = re.match(r"# (\w+)\.py\n", source)
+        if named:
+            install(tmp_path, named.group(1), source)
+        else:
+            # Lines are numbered as on the page, so that a failure can be found there.
+            line = page.count("\n", 0, block.start(1))
+            exec(compile("\n" * line + source, DOCS / "plugins.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [REPOSITORY / "etc/vdp.toml", *sorted((REPOSITORY / "etc/examples").glob("*.toml"))],
+    ids=lambda p: p.name,
+)
+def test_examples_pass_the_check(example: Path) -> None:
+    assert main(["check", "-c", str(example)]) == 0
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (DOCS / "index.md").read_text()
+    pages = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if page.name != "index.md"]
+    assert not [page for page in pages if f"({page})" not in index]
+
+
+def defined_in(path: str) -> set[str]:
+    """Names of functions, methods and classes that a source file defines."""
+    text = (REPOSITORY / path).read_text()
+    if path.endswith(".py"):
+        return set(re.findall(r"^\s*(?:async )?(?:def|class) (\w+)", text, re.MULTILINE))
+    return set(re.findall(r"^[a-z][\w *]*?\b(\w+)\(", text, re.MULTILINE))
+
+
+def test_the_journey_names_what_is_there() -> None:
+    page = DOCS / "journey.md"
+    paths = re.findall(r"`((?:vdp|plugins)/[\w/]+\.(?:py|c|h))`", page.read_text())
+    assert len(paths) > 40
+    assert not [path for path in paths if not (REPOSITORY / path).is_file()]
+    stated = re.findall(r"`((?:vdp|plugins)/[\w/]+\.(?:py|c|h))`\s+`([\w.]+)`", page.read_text())
+    assert len(stated) > 50
+    for path, name in stated:
+        assert set(name.split(".")) <= defined_in(path), f"{path} has no {name}"
