@@ -1,4 +1,4 @@
-"""ARP on an Ethernet underlay: vdp answers for its links' addresses that the host has not, and for no others."""
+"""ARP on an Ethernet underlay: vdp answers for its links' addresses that the host has not."""
 
 from __future__ import annotations
 
@@ -56,9 +56,11 @@ def test_a_second_question_needs_no_python(plane: Plane) -> None:
     "frame",
     [
         ask("192.0.2.77"), ask(B), ask(op=2), ask(hwtype=6), ask(ptype=0x86DD), ask(to="02:00:00:00:00:99"),
-        ask(origin="02:00:00:00:00:dd"), ask(hwsrc="01:00:00:00:00:01", origin="01:00:00:00:00:01"), ask()[:41],
+        ask(origin="02:00:00:00:00:dd"), ask(hwsrc="01:00:00:00:00:01", origin="01:00:00:00:00:01"),
+        ask()[:41],
     ],
-    ids=["another", "the-remote", "reply", "not-ethernet", "not-ip", "for-another-station", "spoofed", "group-sender", "cut"],
+    ids=["another", "the-remote", "reply", "not-ethernet", "not-ip", "for-another-station", "spoofed",
+    "group-sender", "cut"],
 )  # fmt: skip
 def test_other_arp_is_not_answered(plane: Plane, frame: bytes) -> None:
     assert answers(plane, frame) == []

@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests import vectors
+from tests.engine.books import present_ports
 from tests.links.test_receive import INNER, LOCAL, REMOTE, outer
 from tests.plane import L2, L3, MakePlane, Plane
 from vdp.links.link import LinkError
@@ -32,7 +33,7 @@ def plane(plane: Plane) -> Plane:
 @pytest.mark.parametrize(
     "extra", [{}, {"key": 5}, {"ikey": 5, "okey": 9}], ids=["keyless", "keyed", "asymmetric"]
 )
-def test_a_duplicate_is_refused_and_the_first_stays_usable(plane: Plane, extra: dict[str, int]) -> None:
+def test_a_duplicate_is_refused_and_the_first_stays_usable(plane: Plane, extra: dict[str, Any]) -> None:
     plane.link("gre1", "gre", **ENDS, **extra)
     plane.connect("lan", "gre1")
     with pytest.raises(LinkError) as caught:
@@ -54,11 +55,15 @@ def test_nothing_is_left_of_a_refused_link(plane: Plane) -> None:
 
 def test_links_that_differ_in_one_thing_live_side_by_side(plane: Plane) -> None:
     plane.port("other", L3)
-    for name, parameters in {
-        "a": ENDS, "key": ENDS | {"key": 0}, "local": ENDS | {"local": "192.0.2.9"}, "remote": ENDS | {"remote": "any"},
-        "underlay": ENDS | {"underlay": "other"},
-    }.items():  # fmt: skip
-        plane.link(name, "gre", **parameters)
+    others: list[dict[str, Any]] = [
+        {},
+        {"key": 0},
+        {"local": "192.0.2.9"},
+        {"remote": "any"},
+        {"underlay": "other"},
+    ]
+    for number, other in enumerate(others):
+        plane.link(f"gre{number}", "gre", **{**ENDS, **other})
     plane.link("frames", "gretap", **ENDS)
     assert len(plane.datapath.links) == 6
 
@@ -73,20 +78,13 @@ def test_a_removed_links_place_is_free_again(plane: Plane) -> None:
 
 
 def used(plane: Plane) -> tuple[int, int, int]:
-    """Engine ports in use, and how far the numbers of counters and states reach when all free ones are taken."""
+    """Engine ports in use, and how far counters and states reach when all free ones are taken."""
     engine = plane.engine
     counters, states = [engine.new_counter() for _ in range(64)], [engine.new_state() for _ in range(64)]
     for counter, state in zip(counters, states, strict=True):
         engine.free_counter(counter)
         engine.free_state(state)
-    present = 0
-    for number in range(1, 64):
-        try:
-            engine.port_stats(number)
-            present += 1
-        except OSError as error:
-            assert error.errno == errno.ENODEV
-    return present, max(counters), max(states)
+    return len(present_ports(engine)), max(counters), max(states)
 
 
 def test_making_and_removing_links_uses_nothing_up(plane: Plane) -> None:
@@ -144,10 +142,12 @@ def test_a_key_may_be_written_as_ip_takes_it(plane: Plane) -> None:
 @pytest.mark.parametrize(
     ("kind", "extra", "mtu"),
     [
-        ("gre", {}, 1476), ("gre", {"key": 1}, 1472), ("gre", {"csum": True}, 1472), ("gre", {"seq": True}, 1472),
+        ("gre", {}, 1476), ("gre", {"key": 1}, 1472), ("gre", {"csum": True}, 1472), ("gre", {"seq": True},
+        1472),
         ("gre", {"key": 1, "csum": True}, 1468), ("gre", {"key": 1, "csum": True, "seq": True}, 1464),
         ("gre", {"ikey": 1, "icsum": True, "iseq": True}, 1476), ("gre", {"okey": 1}, 1472),
-        ("gretap", {}, 1462), ("gretap", {"key": 1}, 1458), ("gretap", {"key": 1, "csum": True, "seq": True}, 1450),
+        ("gretap", {}, 1462), ("gretap", {"key": 1}, 1458), ("gretap", {"key": 1, "csum": True,
+        "seq": True}, 1450),
     ],
     ids=str,
 )  # fmt: skip
@@ -192,7 +192,7 @@ def test_without_a_remote_or_a_route_1500_is_assumed(make_plane: MakePlane) -> N
 
 
 def test_fill_info_tells_all_parameters(plane: Plane) -> None:
-    parameters = {
+    parameters: dict[str, Any] = {
         "ikey": 1,
         "ocsum": True,
         "iseq": True,
@@ -202,12 +202,10 @@ def test_fill_info_tells_all_parameters(plane: Plane) -> None:
         "ignore_df": True,
     }
     info = plane.link("link1", "gre", **ENDS, **parameters).fill_info()
-    assert info == {
-        "local": LOCAL, "remote": REMOTE, "underlay": "underlay", "ikey": 1, "okey": None,
-        "iflags": ["key", "seq"], "oflags": ["csum"], "ttl": 9, "tos": "inherit", "pmtudisc": False, "ignore_df": True,
-    } | {key: info[key] for key in info.keys() - {
-        "local", "remote", "underlay", "ikey", "okey", "iflags", "oflags", "ttl", "tos", "pmtudisc", "ignore_df",
-    }}  # fmt: skip
+    ends = {"local": LOCAL, "remote": REMOTE, "underlay": "underlay"}
+    flags = {"ikey": 1, "okey": None, "iflags": ["key", "seq"], "oflags": ["csum"]}
+    rest = {"ttl": 9, "tos": "inherit", "pmtudisc": False, "ignore_df": True}
+    assert ends | flags | rest == {name: info[name] for name in ends | flags | rest}
 
 
 def test_no_address_is_shown_as_any(plane: Plane) -> None:
@@ -231,6 +229,26 @@ def test_flows_of_a_removed_link_go_with_it(plane: Plane) -> None:
     assert plane.drops("underlay") == {"tunnel_no_link": 1}
     plane.send("lan", INNER)
     assert plane.drops("lan") == {"no_forwarding": 1}
+
+
+def test_no_flow_refers_to_a_link_when_its_cell_and_counters_go(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Freed numbers are used again: what still ran by them would count for somebody else."""
+    link = plane.link("gre1", "gre", **ENDS)
+    plane.connect("lan", "gre1")
+    plane.send("underlay", outer(gre(INNER)))
+    plane.send("lan", INNER)
+    found: list[str] = []
+
+    def remove(number: int) -> None:
+        programs = [str(flow.program) for flow in plane.datapath.slowpath.index.flows.values()]
+        for word in (f"port={number})", f"counter={link.counters.rx},", f"counter={link.counters.tx},"):
+            found.extend(text for text in programs if word in text)
+
+    monkeypatch.setattr(plane.engine, "remove_port", remove)
+    plane.remove_link("gre1")
+    assert found == []
 
 
 def test_the_last_link_of_an_underlay_takes_its_protocol_along(plane: Plane) -> None:

@@ -261,7 +261,8 @@ def test_sequence_numbers_as_in_the_scenario(gre_plane: Callable[..., Plane], ca
         ([0xFFFFFFFF, 9, 3], [1, 1, 0]),
         ([0xFFFFFFFF, 0xFFFFFFFF], [1, 1]),
     ],
-    ids=["wraps", "old-after-wrap", "far-ahead", "half-way-is-old", "refused-number-moves-nothing", "zero-is-no-state", "zero-takes-any"],
+    ids=["wraps", "old-after-wrap", "far-ahead", "half-way-is-old", "refused-number-moves-nothing",
+    "zero-is-no-state", "zero-takes-any"],
 )  # fmt: skip
 def test_sequence_numbers_compare_as_signed_and_wrap(
     gre_plane: Callable[..., Plane], numbers: list[int], accepted: list[int]
@@ -429,7 +430,8 @@ def spoilt(at: int, value: int) -> bytes:
         (ipv4(REMOTE, LOCAL, gre(INNER), protocol=47, total_length=31), "tunnel_short"),
         (outer(b"")[:19], "parse_truncated"),
     ],
-    ids=["checksum", "ihl-4", "version-6", "too-long", "shorter-than-header", "first-fragment", "later-fragment", "empty", "11-bytes", "cut"],
+    ids=["checksum", "ihl-4", "version-6", "too-long", "shorter-than-header", "first-fragment",
+    "later-fragment", "empty", "11-bytes", "cut"],
 )  # fmt: skip
 def test_a_bad_outer_header_is_dropped_under_its_reason(
     make_plane: MakePlane, packet: bytes, reason: str

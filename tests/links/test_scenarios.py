@@ -1,4 +1,4 @@
-"""What OVS and VPP say of their own tunnels (scenarios/ovs_tunnel.json, vpp_test_gre.json), asked of vdp's."""
+"""What OVS and VPP expect of their own tunnels (scenarios/*.json), asked of vdp's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def test_ovs_what_fits_no_tunnel_is_dropped(routed: Plane) -> None:
 
 @pytest.mark.parametrize(
     ("options", "ttl", "df", "csum"),
-    [({"ttl": 64}, 64, True, 0), ({"ttl": 64, "pmtudisc": False}, 64, False, 0), ({"ttl": 1}, 1, True, 0), ({"ttl": 64, "csum": True}, 64, True, 1)],
+    [({"ttl": 64}, 64, True, 0), ({"ttl": 64, "pmtudisc": False}, 64, False, 0), ({"ttl": 1}, 1, True, 0),
+    ({"ttl": 64, "csum": True}, 64, True, 1)],
     ids=["defaults", "df_default=false", "ttl=1", "csum=true"],
 )  # fmt: skip
 def test_ovs_output(plane: Plane, options: dict[str, Any], ttl: int, df: bool, csum: int) -> None:

@@ -154,7 +154,8 @@ def test_output_key_zero_is_a_key(tunnel: Callable[..., Plane]) -> None:
 
 @pytest.mark.parametrize(
     ("ttl", "inner", "wanted"),
-    [(7, packet(ttl=33), 7), (255, packet(ttl=33), 255), ("inherit", packet(ttl=33), 33), (0, packet(ttl=33), 33),
+    [(7, packet(ttl=33), 7), (255, packet(ttl=33), 255), ("inherit", packet(ttl=33), 33), (0,
+    packet(ttl=33), 33),
      ("inherit", INNER6, 9), ("inherit", b"\x11" * 30, 64)],
     ids=["fixed", "most", "inherit", "zero-inherits", "inherit-ipv6", "no-ip"],
 )  # fmt: skip
@@ -184,7 +185,8 @@ def test_the_ttl_of_each_packet_is_inherited_without_asking_python(tunnel: Calla
     [(0, packet(tos=0xB8), 0), (0x28, packet(tos=0xB8), 0x28), ("inherit", packet(tos=0xB8), 0xB8),
      ("inherit", packet(tos=0xBA), 0xBA), (0x28, packet(tos=0xBA), 0x2A), (0x2B, packet(tos=0), 0x28),
      ("inherit", INNER6, 0xB9), ("inherit", b"\x11" * 30, 0), (0xFF, b"\x11" * 30, 0xFC)],
-    ids=["zero", "fixed", "inherit", "inherit-ect", "fixed-and-ect", "own-ecn-bits-do-not-count", "ipv6", "no-ip", "no-ip-fixed"],
+    ids=["zero", "fixed", "inherit", "inherit-ect", "fixed-and-ect", "own-ecn-bits-do-not-count", "ipv6",
+    "no-ip", "no-ip-fixed"],
 )  # fmt: skip
 def test_the_outer_tos_is_fixed_or_the_payloads_and_its_ecn_bits_always_are(
     tunnel: Callable[..., Plane], tos: int | str, inner: bytes, wanted: int
@@ -207,7 +209,8 @@ def test_a_congestion_mark_goes_out_as_ect(
 
 @pytest.mark.parametrize(
     ("parameters", "inner_df", "wanted"),
-    [({}, False, True), ({}, True, True), ({"pmtudisc": False}, False, False), ({"pmtudisc": False}, True, True),
+    [({}, False, True), ({}, True, True), ({"pmtudisc": False}, False, False), ({"pmtudisc": False}, True,
+    True),
      ({"pmtudisc": False, "ignore_df": True}, True, False)],
     ids=["pmtudisc", "pmtudisc-df", "nopmtudisc", "nopmtudisc-df", "ignore-df"],
 )  # fmt: skip

@@ -9,12 +9,13 @@ decided here, once.  The outer header is the family's: vdp.links.ip_tunnel, ip6_
 from __future__ import annotations
 
 import abc
+import errno
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from vdp.engine.interface import PacketType
 from vdp.header import FillChecksum, FillCopy, FillSequence
 from vdp.links import ecn
-from vdp.links.link import Link, LinkKind
+from vdp.links.link import Link, LinkError, LinkKind
 from vdp.links.tunnel_table import TunnelTable, show
 from vdp.protocols.ethernet import Ethernet, EtherType
 from vdp.protocols.gre import GreBase, GreChecksum, GreFlag, GreKey, GreSequence, TunnelInfo, header_size
@@ -63,11 +64,18 @@ class GreTunnel(Link):
         super().__init__(datapath, name, kind, parameters)
         self.underlay = underlay
         self.table = table
-        self.up = parameters.up
+        self.configure(parameters)
         engine = datapath.engine
         self.input_sequence = engine.new_state()
-        # The first number is 1: __gre_xmit counts before it sends (o_seqno++); Linux since 5.18 begins with 0.
+        # The first number is 1: __gre_xmit counts before it sends (o_seqno++); since 5.18 it is 0.
         self.output_sequence = engine.new_state(1)
+
+    def configure(self, parameters: OuterParameters) -> None:
+        """Take parameters over; the table and the way are the kind's to see to."""
+        self.parameters = parameters
+        self.local = parameters.local
+        self.remote = parameters.remote
+        self.up = parameters.up
 
     @property
     @abc.abstractmethod
@@ -255,6 +263,7 @@ class GreTunnel(Link):
         return {
             "local": show(self.local),
             "remote": show(self.remote),
+            "class": device_class(parameters) if self.packet_type is PacketType.L3 else "ethernet",
             "underlay": self.underlay.name,
             "ikey": parameters.input_key,
             "okey": parameters.output_key,
@@ -268,6 +277,13 @@ class GreTunnel(Link):
         super().free()
         for state in (self.input_sequence, self.output_sequence):
             self.datapath.engine.free_state(state)
+
+
+def device_class(parameters: OuterParameters) -> str:
+    """IFF_POINTOPOINT, IFF_BROADCAST or neither, as an L3 device's flags say after its remote."""
+    if parameters.remote.is_multicast:
+        return "broadcast"
+    return "multipoint" if parameters.remote.is_unspecified else "point-to-point"
 
 
 class GreTunnelKind(LinkKind):
@@ -292,9 +308,35 @@ class GreTunnelKind(LinkKind):
         datapath.invalidate(self.table.tag)
         return tunnel
 
+    async def changelink(self, link: Link, parameters: Any) -> None:
+        """ip_tunnel_changelink: other ends, keys and options for a link that goes on forwarding.
+
+        LinkError: EEXIST where another tunnel has these, EINVAL where it would become
+        another class of device (point-to-point, broadcast, neither).
+        """
+        assert isinstance(link, GreTunnel)
+        before = link.parameters
+        if self.packet_type is PacketType.L3 and device_class(parameters) != device_class(before):
+            raise LinkError(
+                errno.EINVAL,
+                link.name,
+                f"a {device_class(before)} device can not become a {device_class(parameters)} one",
+            )
+        self.table.remove(link)
+        link.configure(parameters)
+        try:
+            self.table.add(link)
+        except LinkError:
+            link.configure(before)
+            self.table.add(link)
+            raise
+        await link.bind()
+        link.datapath.invalidate(self.table.tag, link.tag, ("addresses", link.underlay.name))
+
     async def dellink(self, link: Link) -> None:
         """ip_tunnel_dellink."""
         assert isinstance(link, GreTunnel)
         self.table.remove(link)
         link.datapath.invalidate(self.table.tag, link.tag)
+        link.datapath.revalidate()  # no flow counts for it, or outputs to it, when its numbers are free again
         link.free()

@@ -137,5 +137,9 @@ class LinkKind(abc.ABC):
         """setup, newlink, init, open.  LinkError: EEXIST for a duplicate, EADDRNOTAVAIL, EINVAL."""
 
     @abc.abstractmethod
+    async def changelink(self, link: Link, parameters: Any) -> None:
+        """Other parameters for a link that goes on forwarding.  LinkError: EEXIST, EINVAL."""
+
+    @abc.abstractmethod
     async def dellink(self, link: Link) -> None:
         """Take it out of the kind's tables, and give back what it has."""
