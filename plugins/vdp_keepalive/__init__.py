@@ -13,11 +13,12 @@ link, in particular nobody's packets are reflected:
 
 What comes back has 4 bytes behind its IP header, 8 with a key: less than gre_rcv takes,
 so that it is looked at before (list "gre_before"), and ends here as plugin_keepalive_answer.
-Answered are IPv4 packets whose addresses are the outer ones exchanged, with GRE of
-protocol 0 inside: also behind Huawei's outer protocol 0x0004, and with MikroTik's inner
-protocol 0x86DD where nothing follows it.  Others (addresses inside the tunnel, as some
-send them) are payload, and go where the routes say.  Links are point-to-point ones of a
-layer-3 kind (gre).
+Answered are packets of the outer ones' family whose addresses are theirs exchanged, with
+GRE of protocol 0 inside: also behind Huawei's outer protocol 0x0004, and with MikroTik's
+inner protocol 0x86DD where nothing follows it.  Others (addresses inside the tunnel, as
+some send them) are payload, and go where the routes say.  Links are point-to-point ones
+of a layer-3 kind (gre, ip6gre); over IPv6 probes are answered and none are sent, because
+such a link refuses packets with its peer's source address (ip6_tnl_addr_conflict).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from collections.abc import Mapping
 from vdp.api import Datapath, hookimpl
 from vdp_keepalive.receive import Receiver
 from vdp_keepalive.send import Sender
-from vdp_keepalive.watch import Settings, Watches, carries_ip
+from vdp_keepalive.watch import Settings, Watches, can_be_probed, carries_ip
 
 vdp_api = 1
 vdp_settings = Settings
@@ -54,9 +55,10 @@ def vdp_register(datapath: Datapath) -> None:
     registry.list("gre_before").add(
         receiver.answer, priority=PRIORITY, name="keepalive_answer", owner="keepalive"
     )
-    registry.list("gre_cisco").add(
-        receiver.probe, priority=PRIORITY, name="keepalive_probe", owner="keepalive"
-    )
+    for handlers in ("gre_cisco", "ip6gre"):
+        registry.list(handlers).add(
+            receiver.probe, priority=PRIORITY, name="keepalive_probe", owner="keepalive"
+        )
     datapath.every(TICK_S, Sender(datapath, watches).tick)
 
 
@@ -69,8 +71,8 @@ def vdp_start(datapath: Datapath) -> None:
             problem = "there is no such link"
         elif not carries_ip(link):
             problem = f"a link of kind {link.kind.name} has no keepalives: it does not carry IP packets"
-        elif options.send and not (int(link.local) and int(link.remote)):
-            problem = "probes need a link with local and remote"
+        elif options.send and not can_be_probed(link):
+            problem = "probes need a link over IPv4, with local and remote"
         else:
             continue
         logging.getLogger(__name__).error("plugin keepalive: %s: %s", name, problem)

@@ -6,9 +6,10 @@ from vdp.api import (
     Datapath,
     EtherType,
     GreBase,
+    GreTunnel,
     IPProtocol,
-    IpTunnel,
     IPv4,
+    IPv6,
     Packet,
     PacketType,
     TunnelInfo,
@@ -20,14 +21,14 @@ HUAWEI = 0x0004
 
 
 class Receiver:
-    """The handlers of both lists."""
+    """The handlers of all lists."""
 
     def __init__(self, datapath: Datapath, watches: Watches) -> None:
         self._datapath = datapath
         self._watches = watches
 
     def answer(self, packet: Packet, ip: IPv4) -> Verdict:
-        """Of list "gre_before": the front is the frame's, and nothing has been checked."""
+        """Of "gre_before": the front is the frame's, and nothing has been checked."""
         at = ip.payload
         if not packet.has(at + GreBase.SIZE):
             return Verdict.REJECT
@@ -45,9 +46,10 @@ class Receiver:
                 return packet.drop("plugin_keepalive_answer")
         return Verdict.REJECT
 
-    def probe(self, packet: Packet, ip: IPv4, info: TunnelInfo) -> Verdict:
-        """Of list "gre_cisco": the front is the GRE header."""
-        if info.protocol not in (EtherType.IPV4, HUAWEI):
+    def probe(self, packet: Packet, ip: IPv4 | IPv6, info: TunnelInfo) -> Verdict:
+        """Of "gre_cisco" and "ip6gre": the front is the GRE header."""
+        protocols = (EtherType.IPV4, HUAWEI) if isinstance(ip, IPv4) else (EtherType.IPV6,)
+        if info.protocol not in protocols:
             return Verdict.REJECT
         for watch, link in self._watches.between(packet, ip):
             if watch.options.respond and link.parameters.input_key == info.key:
@@ -56,15 +58,19 @@ class Receiver:
                 return self._send_back(packet, info.header_size, link)
         return Verdict.REJECT
 
-    def _send_back(self, packet: Packet, at: int, link: IpTunnel) -> Verdict:
-        """What ip_forward does with the packet inside, out of the underlay."""
+    def _send_back(self, packet: Packet, at: int, link: GreTunnel) -> Verdict:
+        """What ip_forward and ip6_forward do with the packet inside, out of the underlay."""
         packet.count(link.counters.rx)
         packet.pull(at)
-        ip = packet.header(IPv4)
-        packet.require_checksum(0, ip.ihl * 4, packet.otherwise("ip_checksum"))
-        packet.trim(IPv4.total_length.offset, 0, packet.otherwise("parse_bad_length"))
-        packet.decrement_ttl(4, 0, packet.otherwise("ttl_expired"))
-        packet.set_type(PacketType.L3, EtherType.IPV4)
+        too_short = packet.otherwise("parse_bad_length")
+        if link.ether_type == EtherType.IPV4:
+            packet.require_checksum(0, packet.header(IPv4).payload, packet.otherwise("ip_checksum"))
+            packet.trim(IPv4.total_length.offset, 0, too_short)
+            packet.decrement_ttl(4, 0, packet.otherwise("ttl_expired"))
+        else:
+            packet.trim(IPv6.payload_length.offset, IPv6.SIZE, too_short)
+            packet.decrement_ttl(6, 0, packet.otherwise("ttl_expired"))
+        packet.set_type(PacketType.L3, link.ether_type)
         path = self._datapath.paths.lookup(packet, link.underlay, link.remote, link.local, tos=0)
         if path is None:
             return packet.drop("no_route", link.counters.tx_carrier_errors, link.counters.tx_errors)
@@ -77,21 +83,29 @@ def _is_plain(gre: GreBase) -> bool:
     return not (gre.version or gre.csum or gre.routing or gre.seq)
 
 
-def _is_probe(packet: Packet, at: int, outer: IPv4) -> bool:
+def _is_probe(packet: Packet, at: int, outer: IPv4 | IPv6) -> bool:
     """Whether what is at `at` would come back to the outer packet's sender as a keepalive."""
-    if not packet.has(at + IPv4.SIZE):
+    kind = type(outer)
+    if not packet.has(at + kind.SIZE):
         return False
-    inner = packet.header(IPv4, at)
-    if inner.protocol != IPProtocol.GRE or inner.version != 4 or inner.ihl * 4 < IPv4.SIZE:
+    inner = packet.header(kind, at)
+    protocol = inner.protocol if isinstance(inner, IPv4) else inner.next_header
+    if protocol != IPProtocol.GRE or inner.version != (4 if isinstance(inner, IPv4) else 6):
+        return False
+    start = inner.payload
+    if start - at < kind.SIZE or not packet.has(start + GreBase.SIZE):
         return False
     if (inner.source, inner.destination) != (outer.destination, outer.source):
         return False
-    start = at + inner.ihl * 4
-    if not packet.has(start + GreBase.SIZE):
-        return False
     gre = packet.header(GreBase, start)
-    if not _is_plain(gre):
+    return _is_plain(gre) and (gre.protocol == KEEPALIVE or _is_mikrotik(inner, start - at, gre))
+
+
+def _is_mikrotik(inner: IPv4 | IPv6, start: int, gre: GreBase) -> bool:
+    """Protocol IPv6, and nothing that it could be of."""
+    if gre.protocol != EtherType.IPV6:
         return False
     size = GreBase.SIZE + (Key.SIZE if gre.key else 0)
-    is_mikrotik = gre.protocol == EtherType.IPV6 and inner.total_length == inner.ihl * 4 + size
-    return is_mikrotik or gre.protocol == KEEPALIVE
+    if isinstance(inner, IPv4):
+        return inner.total_length == start + size
+    return inner.payload_length == size

@@ -15,7 +15,7 @@ from vdp.api import (
     PathPending,
     internet_checksum,
 )
-from vdp_keepalive.watch import KEEPALIVE, Key, Watch, Watches
+from vdp_keepalive.watch import KEEPALIVE, Key, Watch, Watches, can_be_probed
 
 #: As Cisco IOS: precedence 6 (internetwork control), and the most hops there are.
 PRECEDENCE = 48
@@ -34,7 +34,7 @@ class Sender:
         """Look for answers, and send what is due."""
         for watch in self._watches:
             link = self._watches.link(watch)
-            if not watch.options.send or link is None or not (int(link.local) and int(link.remote)):
+            if not watch.options.send or not can_be_probed(link):
                 watch.unanswered, watch.is_owed = 0, False
                 continue
             self._count_answers(watch)

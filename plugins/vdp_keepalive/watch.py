@@ -8,7 +8,7 @@ from typing import Annotated, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vdp.api import Bits, Datapath, Header, IpTunnel, IPv4, Link, Packet, PacketType
+from vdp.api import Bits, Datapath, GreTunnel, Header, IpTunnel, IPv4, IPv6, Link, Packet, PacketType
 
 #: GRE protocol type of what comes back.
 KEEPALIVE = 0
@@ -67,12 +67,12 @@ class Watches:
     def __iter__(self) -> Iterator[Watch]:
         return iter(self._watches)
 
-    def link(self, watch: Watch) -> IpTunnel | None:
+    def link(self, watch: Watch) -> GreTunnel | None:
         """The watch's link, where it is up, or down because of us."""
         link = self._datapath.links.get(watch.name)
         return link if carries_ip(link) and (link.up or watch.is_down) else None
 
-    def between(self, packet: Packet, ip: IPv4) -> list[tuple[Watch, IpTunnel]]:
+    def between(self, packet: Packet, ip: IPv4 | IPv6) -> list[tuple[Watch, GreTunnel]]:
         """Links with the addresses of a received packet, whatever their key."""
         found = []
         for watch in self._watches:
@@ -87,6 +87,11 @@ class Watches:
         return found
 
 
-def carries_ip(link: Link | None) -> TypeGuard[IpTunnel]:
+def carries_ip(link: Link | None) -> TypeGuard[GreTunnel]:
     """Whether a keepalive can go through it: an IP packet in GRE."""
-    return isinstance(link, IpTunnel) and link.packet_type is PacketType.L3
+    return isinstance(link, GreTunnel) and link.packet_type is PacketType.L3
+
+
+def can_be_probed(link: Link | None) -> TypeGuard[IpTunnel]:
+    """Whether both ends are known, over IPv4: ip6gre sends no packet that has its peer's source address."""
+    return isinstance(link, IpTunnel) and carries_ip(link) and bool(int(link.local) and int(link.remote))

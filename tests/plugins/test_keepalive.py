@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether
 
 from tests.plane import L2, L3, A, B, MakePlane, Plane
@@ -361,6 +362,91 @@ def test_a_link_that_comes_and_goes_is_probed_while_it_is_there(end: MakeEnd) ->
     assert len(plane.received("underlay")) == 1
     plane.send("underlay", answer())
     assert plane.all_drops()[ANSWER] == 1
+
+
+# -- over IPv6 ----------------------------------------------------------------------------
+
+A6, B6 = "2001:db8::1", "2001:db8::2"
+
+
+@pytest.fixture
+def end6(make_plane: MakePlane) -> MakeEnd:
+    """The same over IPv6."""
+
+    def make(options: dict[str, Any], local: str = A6, remote: str = B6, **parameters: Any) -> Plane:
+        settings = Settings.model_validate({"link": {"gre1": options}})
+        plane = make_plane((*PLUGINS, "ip6gre"), None, {"keepalive": settings})
+        plane.port("underlay", L3)
+        plane.port("inner", L3)
+        plane.link("gre1", "ip6gre", local=local, remote=remote, **parameters)
+        plane.connect("gre1", "inner")
+        return plane
+
+    return make
+
+
+def probe6(proto: int = 0, tail: bytes = b"", outer: int = 0x86DD, **fields: Any) -> bytes:
+    inner = IPv6(**{"src": A6, "dst": B6, "nh": 47, "hlim": 255, **fields}) / gre(proto) / tail
+    return bytes(IPv6(src=B6, dst=A6) / gre(outer) / inner)
+
+
+@pytest.mark.parametrize("proto", [0, 0x86DD], ids=["Cisco", "MikroTik"])
+def test_a_probe_over_ipv6_goes_back_to_its_sender(end6: MakeEnd, proto: int) -> None:
+    plane = end6({"respond": True})
+    plane.send("underlay", probe6(proto))
+    [back] = plane.received("underlay")
+    assert back == bytes(IPv6(src=A6, dst=B6, nh=47, hlim=254) / gre(proto))
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        probe6(src="2001:db8::9"),
+        probe6(dst="2001:db8::9"),
+        probe6(0x86DD, tail=bytes(40)),
+        probe6(nh=17),
+        probe6(version=4),
+        probe6(outer=0x0800),
+        probe6()[:-1],
+    ],
+)
+def test_what_is_no_probe_over_ipv6_is_not_sent_back(end6: MakeEnd, packet: bytes) -> None:
+    plane = end6({"respond": True})
+    plane.send("underlay", packet)
+    assert [data for data in plane.received("underlay") if data[6] == 47] == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"), [({"hlim": 1}, "ttl_expired"), ({"plen": 1000}, "parse_bad_length")]
+)
+def test_a_router_would_not_forward_it_over_ipv6_either(
+    end6: MakeEnd, fields: dict[str, Any], reason: str
+) -> None:
+    plane = end6({"respond": True})
+    plane.send("underlay", probe6(**fields))
+    assert plane.all_drops() == {reason: 1}
+
+
+def test_no_probes_are_sent_over_ipv6(end6: MakeEnd) -> None:
+    plane = end6({"send": True, "respond": True})
+    run(plane, 60, answered=False)
+    assert plane.received("underlay") == []
+    assert is_up(plane)
+    assert plane.all_drops() == {}
+
+
+def test_what_is_received_over_ipv6_is_sound(end6: MakeEnd) -> None:
+    plane = end6({"respond": True, "send": True})
+    plane.send("underlay", probe6())  # the way is known from here on
+    packets = [
+        probe6(),
+        probe6(0x86DD),
+        probe6(0x86DD, tail=bytes(40)),
+        probe6(src="2001:db8::9"),
+        bytes(IPv6(src=B6, dst=A6, nh=47) / gre()),
+        bytes(IPv6(src=B6, dst=A6, nh=47) / gre(key=3)),
+    ]
+    check_soundness(plane.datapath, "underlay", *packets, chance=random.Random(3))
 
 
 # -- configured ---------------------------------------------------------------------------

@@ -1,9 +1,10 @@
-"""Finding and loading plugins: an allow-list, one clear line for each failure, and nothing left of a failing one."""
+"""Finding and loading plugins: an allow-list, and one clear line for each failure."""
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -43,6 +44,10 @@ def module(name: str = "plugin", **names: Any) -> types.ModuleType:
     return made
 
 
+def _given(made: types.ModuleType) -> types.ModuleType:
+    return made
+
+
 @pytest.fixture
 def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Point]]:
     """Plugins that are installed beside vdp's own, by name; a module, or what makes one."""
@@ -50,7 +55,7 @@ def offer(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Point]]:
     def make(**plugins: Any) -> dict[str, Point]:
         points: dict[str, Any] = {point.name: point for point in entry_points(group="vdp")}
         added = {
-            name: Point(name, found if not isinstance(found, types.ModuleType) else lambda found=found: found)
+            name: Point(name, partial(_given, found) if isinstance(found, types.ModuleType) else found)
             for name, found in plugins.items()
         }
         monkeypatch.setattr(loader, "installed", lambda: points | added)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.plane import L3, A, B, Plane
@@ -13,7 +15,7 @@ INNER = ipv4("10.0.0.2", "203.0.113.1", tcp(1000, 80, b"GET /"))
 REDIRECT = bytes((0x80, 51, 7, 72))
 
 
-def redirected(payload: bytes, **fields: int) -> bytes:
+def redirected(payload: bytes, **fields: Any) -> bytes:
     return ipv4(B, A, gre(payload, WCCP, **fields), protocol=47)
 
 
