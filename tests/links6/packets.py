@@ -17,7 +17,10 @@ LOCAL, REMOTE = "2001:db8::1", "2001:db8:0:1::2"
 INNER = bytes(IP(src="10.0.0.2", dst="10.0.0.1", ttl=33) / UDP(sport=1, dport=2) / Raw(b"hello"))
 INNER6 = bytes(IPv6(src="fe80::2", dst="fe80::1", hlim=9, fl=0x12345) / UDP(sport=1, dport=2) / Raw(b"hello"))
 FRAME = bytes(Ether(src="02:00:00:00:00:0a", dst="02:00:00:00:00:0b") / IP(INNER))
-FLAGS = [dict(zip(("csum", "key", "seq"), bits, strict=True)) for bits in itertools.product((False, True), repeat=3)]
+FLAGS = [
+    dict(zip(("csum", "key", "seq"), bits, strict=True))
+    for bits in itertools.product((False, True), repeat=3)
+]
 
 
 def flag_id(flags: dict[str, bool]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import (
+    UDP,
     ICMPv6DestUnreach,
     ICMPv6EchoRequest,
     IPv6,
@@ -17,7 +18,6 @@ from scapy.layers.inet6 import (
     IPv6ExtHdrRouting,
     PadN,
     RouterAlert,
-    UDP,
 )
 from scapy.layers.l2 import Ether
 from scapy.packet import Raw
@@ -134,8 +134,12 @@ def test_a_route_not_yet_used_up_is_another_hosts(tunnel: Tunnel) -> None:
     assert plane.drops("underlay") == {"not_for_us": 1}
 
 
-@pytest.mark.parametrize(("kind", "reason"), [(0x1E, None), (0x5E, "ip_option"), (0x9E, "ip_option"), (0xC2, "ip_option")])
-def test_an_unknown_option_says_what_becomes_of_the_packet(tunnel: Tunnel, kind: int, reason: str | None) -> None:
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(0x1E, None), (0x5E, "ip_option"), (0x9E, "ip_option"), (0xC2, "ip_option")]
+)
+def test_an_unknown_option_says_what_becomes_of_the_packet(
+    tunnel: Tunnel, kind: int, reason: str | None
+) -> None:
     plane = tunnel()
     options = IPv6ExtHdrDestOpt(options=[Raw(bytes((kind, 4, 1, 2, 3, 4)))], autopad=0)
     plane.send("underlay", outer(options, gre()))
@@ -145,7 +149,9 @@ def test_an_unknown_option_says_what_becomes_of_the_packet(tunnel: Tunnel, kind:
 
 def test_an_option_longer_than_its_header_is_refused(tunnel: Tunnel) -> None:
     plane = tunnel()
-    plane.send("underlay", outer(IPv6ExtHdrDestOpt(options=[Raw(bytes((30, 9, 0, 0, 0, 0)))], autopad=0), gre()))
+    plane.send(
+        "underlay", outer(IPv6ExtHdrDestOpt(options=[Raw(bytes((30, 9, 0, 0, 0, 0)))], autopad=0), gre())
+    )
     assert plane.drops("underlay") == {"ip_header": 1}
 
 
@@ -165,7 +171,9 @@ def test_a_packet_cut_short_is_dropped(tunnel: Tunnel, size: int) -> None:
 
 def test_extension_headers_deeper_than_the_window_are_refused(tunnel: Tunnel) -> None:
     plane = tunnel()
-    plane.send("underlay", outer(*(IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(60))]) for _ in range(4)), gre()))
+    plane.send(
+        "underlay", outer(*(IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(60))]) for _ in range(4)), gre())
+    )
     assert plane.drops("underlay") == {"header_budget": 1}
 
 
@@ -189,7 +197,11 @@ def test_all_flag_words(tunnel: Tunnel) -> None:
         before = plane.all_drops()
         plane.send("underlay", outer(Raw(header(flags)), nh=47))
         now = plane.all_drops()
-        drops = {reason: count - before.get(reason, 0) for reason, count in now.items() if count != before.get(reason, 0)}
+        drops = {
+            reason: count - before.get(reason, 0)
+            for reason, count in now.items()
+            if count != before.get(reason, 0)
+        }
         out = plane.received("lan")
         if flags & 7:
             assert drops == {"tunnel_version": 1}, hex(flags)
@@ -235,7 +247,12 @@ def test_no_checksum_where_the_link_wants_one(tunnel: Tunnel) -> None:
 def test_port_unreachable_goes_to_who_sent_what_nobody_takes(tunnel: Tunnel, underlay: Any) -> None:
     plane = tunnel(underlay=underlay, key=7)
     packet = outer(limit(), gre())
-    plane.send("underlay", bytes(Ether(src=MAC_B.hex(":"), dst="02:00:00:00:00:01") / IPv6(packet)) if underlay is L2 else packet)
+    plane.send(
+        "underlay",
+        bytes(Ether(src=MAC_B.hex(":"), dst="02:00:00:00:00:01") / IPv6(packet))
+        if underlay is L2
+        else packet,
+    )
     (answer,) = plane.received("underlay")
     reply = Ether(answer)[IPv6] if underlay is L2 else IPv6(answer)
     assert (reply.src, reply.dst, reply.nh) == (LOCAL, REMOTE, 58)
@@ -280,7 +297,9 @@ PASSES = [
 
 
 @pytest.mark.parametrize(("ends", "takes"), PASSES)
-def test_a_tunnel_takes_what_its_addresses_and_key_allow(make_plane: MakePlane, ends: dict[str, Any], takes: bool) -> None:
+def test_a_tunnel_takes_what_its_addresses_and_key_allow(
+    make_plane: MakePlane, ends: dict[str, Any], takes: bool
+) -> None:
     plane = make_plane(("ip6gre",))
     plane.port("underlay", L3)
     plane.port("lan", L3)
@@ -338,7 +357,9 @@ def test_an_address_of_the_host_is_needed_where_local_is_any(make_plane: MakePla
     plane.link("link1", "ip6gre")
     plane.port("lan", L3)
     plane.connect("lan", "link1")
-    plane.send("underlay", bytes(Ether() / IPv6(outer(gre()))), bytes(Ether() / IPv6(outer(gre(), dst=OTHER))))
+    plane.send(
+        "underlay", bytes(Ether() / IPv6(outer(gre()))), bytes(Ether() / IPv6(outer(gre(), dst=OTHER)))
+    )
     assert plane.received("lan") == [INNER]
     assert plane.drops("underlay") == {"not_for_us": 1}
 
@@ -387,7 +408,9 @@ def test_a_flow_is_seen_once(tunnel: Tunnel) -> None:
     plane = tunnel(key=42, seq=True)
     plane.send("underlay", outer(limit(), gre(number=0, key=True, seq=True)))
     before = plane.upcalls
-    plane.send("underlay", *(outer(limit(), gre(number=n, key=True, seq=True), fl=n, hlim=n) for n in range(1, 60)))
+    plane.send(
+        "underlay", *(outer(limit(), gre(number=n, key=True, seq=True), fl=n, hlim=n) for n in range(1, 60))
+    )
     # The cell has a flow of its own, for packets as they come out of it.
     assert plane.upcalls - before == 0
     assert len(plane.received("lan")) == 60

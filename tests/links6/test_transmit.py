@@ -44,7 +44,9 @@ def packet(**fields: Any) -> bytes:
 
 
 def packet6(**fields: Any) -> bytes:
-    return bytes(IPv6(src="2001:db8:9::1", dst="2001:db8:9::2", **fields) / UDP(sport=1, dport=2) / Raw(b"hello"))
+    return bytes(
+        IPv6(src="2001:db8:9::1", dst="2001:db8:9::2", **fields) / UDP(sport=1, dport=2) / Raw(b"hello")
+    )
 
 
 # -- the headers --------------------------------------------------------------------------------
@@ -130,9 +132,13 @@ def test_a_packet_from_the_other_end_does_not_go_back_there(tunnel: Tunnel) -> N
     check_soundness(plane.datapath, "lan", looping, packet6(), *neighbours)
 
 
-@pytest.mark.parametrize(("tos", "inside", "outside"), [(0, 0xB8, 0), (0x28, 0xB8, 0x28), ("inherit", 0xB8, 0xB8)])
+@pytest.mark.parametrize(
+    ("tos", "inside", "outside"), [(0, 0xB8, 0), (0x28, 0xB8, 0x28), ("inherit", 0xB8, 0xB8)]
+)
 @pytest.mark.parametrize("make", [lambda tc: packet(tos=tc), lambda tc: packet6(tc=tc)], ids=["ipv4", "ipv6"])
-def test_the_traffic_class_is_fixed_or_inherited(tunnel: Tunnel, make: Any, tos: Any, inside: int, outside: int) -> None:
+def test_the_traffic_class_is_fixed_or_inherited(
+    tunnel: Tunnel, make: Any, tos: Any, inside: int, outside: int
+) -> None:
     (ip,) = sent(tunnel(tos=tos), make(inside))
     assert ip.tc == outside
 
@@ -225,7 +231,9 @@ def test_what_is_no_ip_has_label_zero(tunnel: Tunnel) -> None:
         ("ip6gre", 1500, {"remote": "any"}, 1448),
     ],
 )
-def test_the_mtu_is_what_the_way_leaves(tunnel: Tunnel, kind: str, path_mtu: int, options: dict[str, Any], mtu: int) -> None:
+def test_the_mtu_is_what_the_way_leaves(
+    tunnel: Tunnel, kind: str, path_mtu: int, options: dict[str, Any], mtu: int
+) -> None:
     """ip6gre_tnl_link_config_route; without a way ip6gre_tunnel_init_common."""
     plane = tunnel(kind, paths=StaticPaths(mtu=path_mtu), **options)
     assert plane.datapath.links["link1"].mtu == mtu
@@ -233,7 +241,9 @@ def test_the_mtu_is_what_the_way_leaves(tunnel: Tunnel, kind: str, path_mtu: int
 
 def test_a_packet_that_just_fits_is_sent_and_one_more_is_not(tunnel: Tunnel) -> None:
     plane = tunnel()
-    fits, over = (bytes(IP(src="10.0.0.1", dst="10.0.0.2", flags="DF") / Raw(bytes(size - 20))) for size in (1448, 1449))
+    fits, over = (
+        bytes(IP(src="10.0.0.1", dst="10.0.0.2", flags="DF") / Raw(bytes(size - 20))) for size in (1448, 1449)
+    )
     (ip,) = sent(plane, fits, over)
     assert len(ip) == 1500
     (answer,) = plane.received("lan")
@@ -299,7 +309,9 @@ def test_a_super_packet_is_cut_and_every_segment_has_its_headers(tunnel: Tunnel,
     """Also with a checksum over each one (FEATURES H4)."""
     plane = tunnel(csum=csum, seq=True)
     data = bytes(range(256)) * 12
-    super_packet = IP(src="10.0.0.1", dst="10.0.0.2", id=100) / TCP(sport=1, dport=2, seq=1000, flags="PA") / Raw(data)
+    super_packet = (
+        IP(src="10.0.0.1", dst="10.0.0.2", id=100) / TCP(sport=1, dport=2, seq=1000, flags="PA") / Raw(data)
+    )
     raw = bytearray(bytes(super_packet))
     raw[36:38] = struct.pack("!H", pseudo_sum(bytes(raw[12:20]), 6, len(raw) - 20))
     offload = Offload(True, 20, 16, gso_type=1, gso_size=1000, header_size=40)
@@ -327,31 +339,31 @@ def test_a_super_packet_is_cut_and_every_segment_has_its_headers(tunnel: Tunnel,
 # -- against others -----------------------------------------------------------------------------
 
 
+def untagged(capture: str) -> list[bytes]:
+    """The packets of a capture whose frames have one VLAN tag."""
+    return [frame[18:] for frame in vectors.frames(f"captures/yanet/065_balancer_gre__001-{capture}.pcap")]
+
+
 @vectors.needed
 def test_ipv4_goes_into_ipv6_as_yanet_sends_it(make_plane: MakePlane) -> None:
-    """Its balancer forwards (TTL 64 to 63 outside, own hop limit) and sets the option of no one."""
-    folder = "captures/yanet/065_balancer_gre__001"
-    expected = [IPv6(frame[18:] if frame[12:14] == b"\x81\0" else frame[14:]) for frame in vectors.frames(f"{folder}-expect.pcap")]
-    assert expected
-    for wanted in expected:
-        plane = make_plane(("ip6gre",))
-        plane.port("underlay", L3)
-        plane.port("lan", L3)
-        plane.link(
-            "link1", "ip6gre", local=wanted.src, remote=wanted.dst, encaplimit="none", flowlabel=0, ttl=wanted.hlim
-        )
-        plane.connect("lan", "link1")
-        inner = bytes(wanted)[44 : 40 + wanted.plen]
-        plane.send("lan", inner)
-        (out,) = plane.received("underlay")
-        assert out == bytes(wanted)[: 40 + wanted.plen]
-        plane = make_plane(("ip6gre",))
-        plane.port("underlay", L3)
-        plane.port("lan", L3)
-        plane.link("link1", "ip6gre", local=wanted.dst, remote=wanted.src)
-        plane.connect("lan", "link1")
-        plane.send("underlay", bytes(wanted))
-        assert plane.received("lan") == [inner]
+    """Its balancer sends without an encapsulation limit and without a flow label; and back."""
+    pairs = list(zip(untagged("send"), untagged("expect"), strict=True))
+    assert len(pairs) == 4
+    for inner, wanted in pairs:
+        ip = IPv6(wanted)
+        for ends in ((ip.src, ip.dst), (ip.dst, ip.src)):
+            plane = make_plane(("ip6gre",))
+            plane.port("underlay", L3)
+            plane.port("lan", L3)
+            ours = {"local": ends[0], "remote": ends[1]}
+            plane.link("link1", "ip6gre", **ours, encaplimit="none", flowlabel=0, ttl=ip.hlim)
+            plane.connect("lan", "link1")
+            if ends == (ip.src, ip.dst):
+                plane.send("lan", inner)
+                assert plane.received("underlay") == [wanted]
+            else:
+                plane.send("underlay", wanted)
+                assert plane.received("lan") == [inner]
 
 
 # -- configuration ------------------------------------------------------------------------------

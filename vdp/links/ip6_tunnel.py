@@ -17,9 +17,8 @@ from pydantic import BaseModel
 
 from vdp.header import FillCopy, FillLength
 from vdp.links.gre_tunnel import MIN_MTU, GreTunnel, GreTunnelKind
-from vdp.links.link import LinkKind
 from vdp.links.parameters import Endpoint6Parameters, Tunnel6Parameters
-from vdp.links.tunnel_table import Ip6TunnelTable, TunnelTable
+from vdp.links.tunnel_table import Ip6TunnelTable
 from vdp.protocols.ethernet import EtherType
 from vdp.protocols.ip import FRAGMENT, IPProtocol, IPv4, IPv6
 from vdp.protocols.ip6 import (
@@ -33,10 +32,8 @@ from vdp.protocols.ip6 import (
 )
 
 if TYPE_CHECKING:
-    from vdp.datapath import Datapath
     from vdp.netlink.path import Path
     from vdp.packet import Packet
-    from vdp.ports.port import Port
 
 IPV6_MIN_MTU = 1280
 #: Where the three bytes of the flow label are in an IPv6 header, and which of their bits are.
@@ -49,18 +46,6 @@ class Ip6Tunnel(GreTunnel):
     parameters: Endpoint6Parameters
     ether_type = EtherType.IPV6
     least_mtu = IPV6_MIN_MTU
-
-    def __init__(
-        self,
-        datapath: Datapath,
-        name: str,
-        kind: LinkKind,
-        parameters: Endpoint6Parameters,
-        underlay: Port,
-        table: TunnelTable,
-    ) -> None:
-        super().__init__(datapath, name, kind, parameters, underlay, table)
-        self.local, self.remote = parameters.local, parameters.remote
 
     @property
     def outer_size(self) -> int:

@@ -41,7 +41,6 @@ class IpTunnel(GreTunnel):
         table: TunnelTable,
     ) -> None:
         super().__init__(datapath, name, kind, parameters, underlay, table)
-        self.local, self.remote = parameters.local, parameters.remote
         self.identification = datapath.engine.new_state(1)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
@@ -56,6 +56,10 @@ class OuterParameters(BaseModel):
     """What a tunnel has on either family; its ends, `local` and `remote`, are the family's."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    if TYPE_CHECKING:
+        local: IPv4Address | IPv6Address
+        remote: IPv4Address | IPv6Address
 
     ttl: Octet | Literal["inherit"] = Field(
         "inherit", description="TTL of the outer header; inherit: the inner packet's"
