@@ -60,9 +60,10 @@ docs: setup ## write the generated pages again
 	@PYTHONPATH=. $(bin)/python -m vdp.config.reference > docs/configuration.md
 	@PYTHONPATH=. $(bin)/python -m vdp.metrics.reference > docs/metrics.md
 	@PYTHONPATH=. $(bin)/python -m tools.drops_page > docs/drops.md
+	@PYTHONPATH=.:plugins $(bin)/python -m tools.protocols_page > docs/protocols.md
 
 dist: $(VENV)/tested-with ## wheel and source archive in dist/
-	@PATH="$(bin):$$PATH" $(bin)/python -m build --no-isolation --outdir dist . >/dev/null
+	@PATH="$(bin):$$PATH" $(bin)/python -m build --no-isolation --skip-dependency-check --outdir dist . >/dev/null
 	@ls dist/*
 
 clean: ## remove what was built; the virtualenv stays, and is filled anew

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab import REPOSITORY
-from tools import drops_page
+from tools import drops_page, protocols_page
 from vdp import api, hookspecs
+from vdp.testing.dataplane import Dataplane
 
 #: From the bottom up: a room (a package or module of vdp) imports what stands before it, never behind.
 ROOMS = [
@@ -136,6 +137,24 @@ def test_every_public_name_is_documented() -> None:
     page = (REPOSITORY / "docs" / "plugins.md").read_text()
     assert not [name for name in api.__all__ if not re.search(rf"`{name}\b", page)]
     assert all(hasattr(api, name) for name in api.__all__)
+
+
+def test_every_built_in_handler_is_documented() -> None:
+    page = (REPOSITORY / "docs" / "plugins.md").read_text()
+    with Dataplane(plugins=protocols_page.built_in()) as plane:
+        registered = list(plane.datapath.registry)
+    assert len(registered) > 5
+    for each in registered:
+        row = re.search(rf"^\| (?:table|list) `{each.list}` .*$", page, re.MULTILINE)
+        assert row, f"the table of handler lists has no {each.list}"
+        assert f"{each.priority} `{each.name}`" in row.group(), (
+            f"{each.list}: {each.priority} {each.name} is missing"
+        )
+
+
+def test_the_protocols_page_is_that_of_the_plugins() -> None:
+    page = (REPOSITORY / "docs" / "protocols.md").read_text()
+    assert page == protocols_page.page(), "docs/protocols.md is behind the plugins: make docs"
 
 
 @pytest.mark.parametrize("page", [p for p in tracked() if p.suffix == ".md"], ids=lambda p: p.name)

@@ -21,8 +21,9 @@ _PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 _HEAD = """\
 # Protocols
 
-The built-in plugins: what they carry, and the keys of their links and settings. A plugin works when `[plugins] load`
-names it. Keys that every link has (`name`, `kind`, `underlay`) are in [configuration](configuration.md#link).
+The built-in plugins: what they carry, and the keys of their links and settings. A plugin works when
+`[plugins] load` names it. Keys that every link has (`name`, `kind`, `underlay`) are in
+[configuration](configuration.md#link).
 
 This page is written by `make docs` from the plugins' own text.
 """
@@ -62,7 +63,7 @@ def _section(plugins: Plugins, name: str) -> Iterator[str]:
     shown: dict[type[BaseModel], str] = {}
     for kind in plugins.kinds_of[name]:
         model = plugins.kinds[kind].parameters
-        yield f"A `[[link]]` of `kind = \"{kind}\"`"
+        yield f'A `[[link]]` of `kind = "{kind}"`'
         if model in shown:
             yield from (f"takes the same keys as `{shown[model]}`.", "")
         else:

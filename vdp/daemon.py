@@ -92,7 +92,7 @@ class Daemon:
     async def run(self) -> None:
         """Bring everything up, forward until told to stop, take everything down."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stopping.set)
         async with AsyncExitStack() as undo:
             undo.callback(self._engine.close)

@@ -276,6 +276,13 @@ class Datapath:
         self.invalidate(link.tag, ("underlay", underlay), ("addresses", underlay))
         return link
 
+    async def change_link(self, name: str, parameters: object) -> None:
+        """changelink of the kind: flows go on as they were until they are traced anew."""
+        link = self.links[name]
+        await link.kind.changelink(link, parameters)
+        self.invalidate(link.tag)
+        self.revalidate()
+
     async def remove_link(self, name: str) -> None:
         """dellink of the kind."""
         link = self.links.pop(name)

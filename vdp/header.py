@@ -45,10 +45,10 @@ class Field(Generic[Value]):
         return self.start // 8
 
     def decode(self, value: int) -> Value:
-        raise NotImplementedError
+        raise TypeError("a field is Bits or Octets")
 
     def encode(self, value: Value) -> int:
-        raise NotImplementedError
+        raise TypeError("a field is Bits or Octets")
 
     @overload
     def __get__(self, header: None, owner: type[Header]) -> Self: ...

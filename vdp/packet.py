@@ -292,6 +292,8 @@ class Packet:
     def fragment(self, offset: int, most: int, otherwise: act.Program) -> None:
         """Cut the IPv4 packet at `offset` into fragments of at most `most` bytes; `otherwise` with DF."""
         self._emit(act.Fragment(offset, most, otherwise, source=calling_line()))
+        for at, mask in ((2, b"\xff\xff"), (6, b"\x3f\xff"), (10, b"\xff\xff")):
+            self._forget(offset + at, 2, mask)  # total length, all of flags and offset but DF, checksum
 
     def decrement_ttl(self, version: int, offset: int, otherwise: act.Program) -> None:
         """Take one off the TTL (4) or hop limit (6) of the IP header at `offset`."""
@@ -403,7 +405,7 @@ class Packet:
         )
 
     def restore(self, state: _State) -> None:
-        """Back to the checkpoint: REJECT leaves the packet as it was (that it was offered is still counted)."""
+        """Back to the checkpoint: REJECT leaves the packet as it was; that it was offered stays counted."""
         self.actions[state.actions :] = [a for a in self.actions[state.actions :] if isinstance(a, _Tally)]
         del self.trace.effects[state.effects :]
         del self.trace.touches[state.touches :]

@@ -217,7 +217,8 @@ def rule(in_port: str, action: str) -> RuleSection:
 
 @pytest.mark.parametrize(
     ("come", "go"),
-    [("frames", "packets"), ("packets", "frames"), ("frames", "gre1"), ("packets", "gt1"), ("gt1", "packets"), ("gre1", "frames")],
+    [("frames", "packets"), ("packets", "frames"), ("frames", "gre1"), ("packets", "gt1"), ("gt1",
+    "packets"), ("gre1", "frames")],
 )  # fmt: skip
 def test_a_frame_never_goes_where_packets_go_nor_a_packet_where_frames_go(
     plane: Plane, come: str, go: str

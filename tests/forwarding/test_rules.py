@@ -53,7 +53,8 @@ def takes(plane: Plane, match: dict[str, Any], packet: bytes, port: str = "x") -
     [
         ({"eth_src": S}, frame(IP4), ethernet(IP4, origin=D)),
         ({"eth_dst": D}, frame(IP4), ethernet(IP4, to=S)),
-        ({"eth_dst": "01:00:00:00:00:00/01:00:00:00:00:00"}, ethernet(IP4, to="33:33:00:00:00:01"), frame(IP4)),
+        ({"eth_dst": "01:00:00:00:00:00/01:00:00:00:00:00"}, ethernet(IP4, to="33:33:00:00:00:01"),
+        frame(IP4)),
         ({"eth_type": "arp"}, frame(arp(1, S, A, D, B), ethertype=0x0806), frame(IP4)),
         ({"eth_type": 0x1234}, frame(b"x" * 30, ethertype=0x1234), frame(b"x" * 30, ethertype=0x1235)),
         ({"eth_type": "ip"}, vlan(frame(IP4), 7), vlan(frame(IP6), 7)),
@@ -65,11 +66,15 @@ def takes(plane: Plane, match: dict[str, Any], packet: bytes, port: str = "x") -
         ({"ip_dst": "2001:db8:ffff::2/128"}, frame(IP6), frame(ipv6("::1", "2001:db8:ffff::3", udp(1, 2)))),
         ({"eth_type": "ip", "ip_proto": "tcp"}, frame(IP4), frame(ipv4("10.0.0.1", "10.0.0.2", udp(1, 2)))),
         ({"eth_type": "ipv6", "ip_proto": 17}, frame(IP6), frame(ipv6("::1", "::2", tcp(1, 2)))),
-        ({"eth_type": "ip", "ip_proto": "tcp", "tp_src": 1000}, frame(IP4), frame(ipv4("10.0.0.1", "10.0.0.2", tcp(80, 1000)))),
-        ({"eth_type": "ip", "ip_proto": "tcp", "tp_dst": 80}, frame(IP4), frame(ipv4("10.0.0.1", "10.0.0.2", tcp(80, 1000)))),
-        ({"eth_type": "ipv6", "ip_proto": "udp", "tp_dst": 5353}, vlan(frame(IP6), 1), frame(ipv6("::1", "::2", udp(5353, 53)))),
+        ({"eth_type": "ip", "ip_proto": "tcp", "tp_src": 1000}, frame(IP4), frame(ipv4("10.0.0.1",
+        "10.0.0.2", tcp(80, 1000)))),
+        ({"eth_type": "ip", "ip_proto": "tcp", "tp_dst": 80}, frame(IP4), frame(ipv4("10.0.0.1", "10.0.0.2",
+        tcp(80, 1000)))),
+        ({"eth_type": "ipv6", "ip_proto": "udp", "tp_dst": 5353}, vlan(frame(IP6), 1), frame(ipv6("::1",
+        "::2", udp(5353, 53)))),
         ({"eth_type": "ip", "ip_proto": "tcp", "tp_dst": 80},
-         frame(ipv4("10.0.0.1", "10.0.0.2", tcp(1, 80), options=b"\1" * 8)), frame(ipv4("10.0.0.1", "10.0.0.2", tcp(1, 81), options=b"\1" * 8))),
+         frame(ipv4("10.0.0.1", "10.0.0.2", tcp(1, 80), options=b"\1" * 8)), frame(ipv4("10.0.0.1",
+         "10.0.0.2", tcp(1, 81), options=b"\1" * 8))),
     ],
     ids=lambda value: "-".join(f"{k}={v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )  # fmt: skip
@@ -105,7 +110,8 @@ def test_a_bare_packet_has_no_mac_address(plane: Plane) -> None:
 
 @pytest.mark.parametrize(
     "packet",
-    [frame(IP4)[:33], frame(IP4)[:37], frame(ipv4("10.1.2.3", "10.9.8.7", b"\0\0\0\x50", protocol=6, fragment=5)), b"ab"],
+    [frame(IP4)[:33], frame(IP4)[:37], frame(ipv4("10.1.2.3", "10.9.8.7", b"\0\0\0\x50", protocol=6,
+    fragment=5)), b"ab"],
     ids=["no-whole-ip-header", "no-whole-ports", "later-fragment", "no-ethernet"],
 )  # fmt: skip
 def test_what_is_not_there_does_not_match_and_is_not_truncated(plane: Plane, packet: bytes) -> None:

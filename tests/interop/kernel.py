@@ -68,6 +68,14 @@ class Guest:
         """Output of a shell command in the guest; an error when it fails."""
         return str(self._peer.sh(command))
 
+    def run(self, command: str, stdin: bytes = b"") -> Any:
+        """The same, that may fail: has status, out and err."""
+        return self._peer.run(command, stdin=stdin)
+
+    def read(self, path: str) -> bytes:
+        """A file of the guest."""
+        return bytes(self._peer.get(path))
+
     def spawn(self, command: str) -> Any:
         """A command that goes on in the guest: has stop(), wait(), running()."""
         return self._peer.spawn(command)

@@ -1,4 +1,4 @@
-"""Every frame of the shared vectors that carries GRE or WCCP: handler, inner protocol, offset, length, or drop.
+"""Every frame of the shared vectors with GRE or WCCP: handler, inner protocol, offset, length, or drop.
 
 Each capture gets a dataplane with the links that its frames are for; each frame is fed
 through the memory underlay, and what comes out behind the link must be the bytes that
@@ -27,6 +27,14 @@ KNOWN_DIFFERENCES = {
         "tunnel_no_link",
         "kind erspan has IPv4 underlays only (Linux: ip6erspan): all reject, the sender is told",
     ),
+    "udp": (
+        "not_for_us",
+        "GRE in UDP (RFC 8086) is not taken: no handler for IP protocol 17 is registered",
+    ),
+    "fragment": (
+        "fragment_policy",
+        "a frame port does not reassemble; an AF_INET raw port gets whole packets from the kernel",
+    ),
     "cut": (
         "parse_bad_length",
         "the capture kept fewer bytes than the IP header claims, and ip_rcv drops such a packet"
@@ -35,7 +43,8 @@ KNOWN_DIFFERENCES = {
 }
 #: Handlers and link kinds for those of the side files, by IP version of the outer packet.
 HANDLERS = {
-    4: {"gre": "ipgre_rcv", "gretap": "gretap_rcv", "wccp": "wccp_rcv", "erspan": "erspan_rcv", "erspan2": "erspan_rcv"},
+    4: {"gre": "ipgre_rcv", "gretap": "gretap_rcv", "wccp": "wccp_rcv", "erspan": "erspan_rcv",
+    "erspan2": "erspan_rcv"},
     6: {"gre": "ip6gre_rcv"},
 }  # fmt: skip
 KINDS = {
@@ -120,6 +129,10 @@ def wanted_of(found: vectors.Expectation) -> Wanted:
     """What a side file's line asks for."""
     packet, gre = without_link_layer(found.frame), found.gre
     key = gre.get("erspan", {}).get("session_id", gre.get("key"))
+    if found.line.get("outer_fragment"):
+        return Wanted(str(found), packet, difference="fragment")
+    if found.line["encap"] not in ("gre-in-ipv4", "gre-in-ipv6"):
+        return Wanted(str(found), packet, difference="udp")
     if "handler" not in gre:
         assert "drop when none registered" in gre["linux"]
         return Wanted(str(found), packet, reason="tunnel_version")
@@ -158,7 +171,7 @@ def _hex_vector(name: str, link: str, text: str, expectation: dict[str, Any]) ->
     if flags & 0x7F:
         return Wanted(name, data, reason="tunnel_version")
     size = start + 4 + 4 * (flags & 0xB000).bit_count() + 4 * (expectation.get("wccp_version") == 2)
-    size += {1: 8, 2: 12}.get(expectation.get("erspan_version"), 0)
+    size += {1: 8, 2: 12}.get(expectation.get("erspan_version", 0), 0)
     inner = data[size : struct.unpack_from("!H", data, 2)[0]]
     assert len(inner) == expectation.get("inner_len", len(inner))
     kind, key = expectation.get("handler", "gre"), expectation.get("session_id", expectation.get("key"))
@@ -268,6 +281,21 @@ def test_a_frame_cut_short_by_its_capture_agrees_once_filled_up(plane: Plane) ->
         items.append(Wanted(str(found), whole, gre["handler"], inner, int(gre["inner_proto"], 16)))
     assert sum(item.packet.endswith(bytes(64)) for item in items) > 20
     run(plane, items, L2, count=False)
+
+
+@pytest.mark.parametrize(
+    ("difference", "packet"),
+    [
+        ("udp", b.ipv4("192.0.2.2", "192.0.2.1", b.udp(50000, 4754, b.gre(bytes(20))))),
+        ("fragment", b.ipv4("192.0.2.2", "192.0.2.1", b.gre(bytes(20)), protocol=b.IP_GRE, flags=1)),
+    ],
+)
+def test_what_differs_but_is_in_no_capture_is_as_the_table_says(
+    plane: Plane, difference: str, packet: bytes
+) -> None:
+    plane.port("underlay", L2)
+    plane.link("gre1", "gre")
+    assert feed(plane, packet) == {KNOWN_DIFFERENCES[difference][0]: 1}
 
 
 @vectors.needed

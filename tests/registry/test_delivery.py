@@ -193,7 +193,11 @@ def test_a_handler_that_takes_a_packet_and_does_nothing_with_it_loses_that_packe
 
 
 def test_a_handler_on_a_short_packet_drops_it_as_truncated(bare: Plane) -> None:
-    add(bare, 1, lambda packet, ip, info: Verdict.REJECT if packet.header(IPv4, 4).ttl else Verdict.REJECT)
+    def look(packet: Packet, ip: IPv4, info: TunnelInfo) -> Verdict:
+        packet.header(IPv4, 4)
+        return Verdict.REJECT
+
+    add(bare, 1, look)
     add(bare, 2, accept(bare))
     bare.send("underlay", ipv4(B, A, gre(bytes(8), 0x1234), protocol=47), PACKET)
     assert bare.received("lan") == [INNER]

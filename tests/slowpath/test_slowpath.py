@@ -70,10 +70,12 @@ def remove_link(plane: Plane) -> None:
 
 def reject_all(plane: Plane) -> None:
     plane.datapath.registry.remove_owner("gre")
-    plane.datapath.pipeline.add(
-        lambda packet, egress: packet.drop("policy_rule") if egress.name == "gre1" else None,
-        priority=1, name="wall", owner="test",
-    )  # fmt: skip
+
+    def wall(packet: Any, egress: Any) -> None:
+        if egress.name == "gre1":
+            packet.drop("policy_rule")
+
+    plane.datapath.pipeline.add(wall, priority=1, name="wall", owner="test")
 
 
 def remove_port(plane: Plane) -> None:
@@ -132,9 +134,12 @@ def test_only_flows_that_rest_on_what_changed_are_traced_again(
     warm(plane)
     traced: list[int] = []
     trace = plane.datapath.trace
-    monkeypatch.setattr(
-        plane.datapath, "trace", lambda port, *rest: (traced.append(port), trace(port, *rest))[1]
-    )
+
+    def watched(port: int, *rest: Any) -> Any:
+        traced.append(port)
+        return trace(port, *rest)
+
+    monkeypatch.setattr(plane.datapath, "trace", watched)
     plane.datapath.invalidate(("member", "lan"))
     plane.datapath.revalidate()
     assert traced == [plane.datapath.ports["lan"].number]

@@ -213,7 +213,8 @@ def effects(draw: st.DrawFn) -> list[tuple[str, tuple[object, ...]]]:
     one = st.one_of(
         st.tuples(st.just("pull"), st.tuples(st.integers(0, 12))),
         st.tuples(st.just("push"), st.tuples(st.binary(min_size=1, max_size=12))),
-        st.tuples(st.just("set"), st.tuples(st.integers(0, 30), st.binary(min_size=1, max_size=6), st.binary(min_size=6, max_size=6))),
+        st.tuples(st.just("set"), st.tuples(st.integers(0, 30), st.binary(min_size=1, max_size=6),
+        st.binary(min_size=6, max_size=6))),
         st.tuples(st.just("length"), st.tuples(st.integers(0, 30))),
         st.tuples(st.just("ttl"), st.tuples(st.integers(0, 20))),
         st.tuples(st.just("clone"), st.just(())),
@@ -259,7 +260,8 @@ def test_what_a_trace_reads_is_what_the_engine_has_there(
         try:
             read[at] = packet.read(at, 1)[0]
         except TraceError as error:
-            assert "can not be read" in str(error)
+            if "can not be read" not in str(error):
+                raise
         at += 1
     engine = kind(EngineConfig(packets=64))
     try:

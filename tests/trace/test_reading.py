@@ -7,6 +7,7 @@ import inspect
 import pytest
 
 from tests.trace.views import bits, looked_at, meta_words, view
+from vdp.engine import program as act
 from vdp.engine.interface import WINDOW, PacketType
 from vdp.header import Bits, FillChecksum, FillCopy, FillId, FillLength, FillSequence, Header, Octets
 from vdp.packet import Packet
@@ -217,6 +218,17 @@ def test_a_decremented_ttl_can_not_be_read() -> None:
     assert ip.protocol == 17
 
 
+def test_of_what_may_be_a_fragment_length_offset_and_checksum_can_not_be_read() -> None:
+    packet = view(PACKET)
+    packet.fragment(0, 576, packet.otherwise("mtu_exceeded"))
+    ip = packet.header(IPv4)
+    for field in ("total_length", "fragment", "checksum"):
+        with pytest.raises(TraceError):
+            getattr(ip, field)
+    assert packet.read_bits(ip.place, IPv4.fragment.start + 1, 1) == 1, "DF is the same in all of them"
+    assert (ip.ttl, ip.identification, ip.protocol) == (63, 0x1234, 17)
+
+
 # -- metadata --------------------------------------------------------------------------------
 
 
@@ -252,7 +264,7 @@ def test_scrubbing_clears_what_is_set_and_looks_only_at_what_it_does_not_know() 
     packet.set_register(5, 0)
     packet.scrub()
     assert [packet.register(number) for number in range(6)] == [0] * 6
-    words = [action.word for action in packet.actions if action.name == "meta"]
+    words = [action.word for action in packet.actions if isinstance(action, act.Meta)]
     assert words == [2, 7, 2, 3, 4]
     assert packet.trace.match().meta_mask == meta_words(w4=0xFFFFFFFF, w5=0xFFFFFFFF, w6=0xFFFFFFFF)
 

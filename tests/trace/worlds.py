@@ -59,7 +59,7 @@ class World:
                 made.append(plane.link(f"link{number}", kind, **parameters))
             except LinkError:
                 continue
-        frames = [name for name in ("lan-a", "lan-b", "underlay") if name in self.bridged]
+        frames: list[str] = [name for name in ("lan-a", "lan-b", "underlay") if name in self.bridged]
         frames = [n for n in frames if n != "underlay" or self.underlay != "l3"]
         frames += [link.name for link in made if link.packet_type is L2 and link.name in self.bridged]
         if len(frames) > 1:
@@ -170,9 +170,9 @@ def worlds(draw: DrawFn) -> World:
 @st.composite
 def ip_packets(draw: DrawFn) -> bytes:
     """An IPv4 or IPv6 packet of TCP, UDP or ICMP."""
-    payload: b.Transport | bytes
     data = draw(st.binary(max_size=40))
-    payload = draw(st.sampled_from((b.tcp(1000, 80, data), b.udp(53, 1000, data), b.icmp(8, payload=data))))
+    kinds: tuple[b.Payload, ...] = (b.tcp(1000, 80, data), b.udp(53, 1000, data), b.icmp(8, payload=data))
+    payload = draw(st.sampled_from(kinds))
     protocol = b.IP_ICMP if isinstance(payload, bytes) else None
     tos, ttl = draw(st.sampled_from((0, 1, 2, 3, 0xB8))), draw(st.sampled_from((0, 1, 2, 64)))
     ends = st.sampled_from((1, 2, 3, 5))
@@ -183,7 +183,8 @@ def ip_packets(draw: DrawFn) -> bytes:
             options=draw(st.sampled_from((b"", b"", b"\1\1\1\1"))), id=draw(st.integers(0, 3)),
         )  # fmt: skip
     return b.ipv6(
-        f"2001:db8::{draw(ends)}", f"2001:db8::{draw(ends)}", payload, next_header=protocol, traffic_class=tos,
+        f"2001:db8::{draw(ends)}", f"2001:db8::{draw(ends)}", payload, next_header=protocol,
+        traffic_class=tos,
         hop_limit=ttl,
     )  # fmt: skip
 
@@ -193,7 +194,7 @@ def frames(payloads: SearchStrategy[bytes]) -> SearchStrategy[bytes]:
 
     @st.composite
     def one(draw: DrawFn) -> bytes:
-        ends = {
+        ends: dict[str, Any] = {
             "to": draw(st.sampled_from(STATIONS)),
             "origin": draw(st.sampled_from((*STATIONS, "00:00:00:00:00:00"))),
         }
@@ -222,7 +223,8 @@ def tunnelled(draw: DrawFn) -> bytes:
         inner = draw(st.binary(min_size=4, max_size=4)) + inner
     flags = draw(st.sampled_from((0, 0, 0, 0, 0, 0x4000, 0x0800, 0x0300, 0x0080, 0x0001, 0x0008)))
     packet = b.gre(
-        inner, protocol, key=draw(st.sampled_from(KEYS)), sequence=draw(st.sampled_from((None, None, 0, 5, 0xFFFFFFFF))),
+        inner, protocol, key=draw(st.sampled_from(KEYS)), sequence=draw(st.sampled_from((None, None, 0, 5,
+        0xFFFFFFFF))),
         csum=draw(st.booleans()), checksum=draw(st.sampled_from((None, None, None, 7))), flags=flags,
     )  # fmt: skip
     return b.ipv4(
@@ -230,7 +232,8 @@ def tunnelled(draw: DrawFn) -> bytes:
         draw(st.sampled_from(("192.0.2.1", "192.0.2.3", "239.1.1.1", "255.255.255.255"))),
         packet, protocol=draw(st.sampled_from((47, 47, 47, 47, 47, 17))),
         tos=draw(st.sampled_from((0, 1, 2, 3, 0x28))), flags=draw(st.sampled_from((2, 2, 2, 0, 1))),
-        fragment=draw(st.sampled_from((0, 0, 0, 0, 3))), options=draw(st.sampled_from((b"", b"", b"\1\1\1\0"))),
+        fragment=draw(st.sampled_from((0, 0, 0, 0, 3))), options=draw(st.sampled_from((b"", b"",
+        b"\1\1\1\0"))),
         checksum=draw(st.sampled_from((None, None, None, 1))),
         total_length=draw(st.sampled_from((None, None, None, 28, 20, 10, 60000))),
     )  # fmt: skip

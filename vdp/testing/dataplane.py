@@ -85,6 +85,11 @@ class Dataplane:
         model = self.datapath.plugins.kinds[kind].parameters.model_validate(parameters)
         return self._runner.run(self.datapath.add_link(name, kind, underlay, model))
 
+    def change_link(self, name: str, **parameters: Any) -> None:
+        """Other parameters for a link (all of them, as in a configuration)."""
+        model = self.datapath.links[name].kind.parameters.model_validate(parameters)
+        self._runner.run(self.datapath.change_link(name, model))
+
     def remove_link(self, name: str) -> None:
         self._runner.run(self.datapath.remove_link(name))
 

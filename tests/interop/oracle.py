@@ -1,0 +1,387 @@
+"""The kernel as an oracle: the same frames into a Linux guest and into vdp, and what each made of them.
+
+Both are the host 192.0.2.2 with the guest's MAC.  Frames to them come from a packet socket
+on the guest's TAP, and from a memory port; what they send is seen there.  A `Group` is some
+frames of one kind: for each the answer of either side is an `Outcome`, and outcomes compare
+as they are: bytes, their EtherType and order, counters, ICMP errors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import re
+import select
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any
+
+from tests.interop.kernel import GUEST_ADDRESS, Guest
+from tests.lab import wait_for
+from vdp.engine.interface import EngineConfig, MemoryPacket, Offload, PacketType
+from vdp.engine.native import NativeEngine
+from vdp.netlink import namespaces
+from vdp.testing.builders import IP_ICMP, ethernet, icmp, ipv4, mac
+from vdp.testing.dataplane import Dataplane
+from vdp.testing.paths import StaticPaths
+
+GUEST_MAC, PEER_MAC = "02:6b:70:00:00:01", "02:00:00:00:00:02"
+#: Who asks whether the guest is done; no tunnel's end.
+ASKER = "192.0.2.254"
+#: Frames sent before the guest is asked; the TAP queues 500.
+BURST = 64
+#: VLAN of the card by which inner packets come to the first link; the second's is one more.
+FIRST_VLAN = 100
+LINUX_SLL, SLL_SIZE = 113, 16
+PACKET_OUTGOING = 4
+RX = ("packets", "bytes", "errors", "crc_errors", "fifo_errors", "frame_errors", "multicast")
+TX = ("packets", "bytes", "errors", "dropped", "carrier_errors", "fifo_errors", "aborted_errors", "collisions")
+PLAIN = {"multicast", "collisions"}
+_numbers = itertools.count(1)
+
+Groups = Mapping[str, Sequence[bytes]]
+Counters = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class LinkSpec:
+    """A link, in the words of vdp's configuration."""
+
+    name: str
+    kind: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_frames(self) -> bool:
+        return self.kind == "gretap"
+
+    def add(self) -> str:
+        """What `ip -batch` makes it of."""
+        given = dict(self.parameters)
+        mtu = f"mtu {given.pop('mtu')} " if "mtu" in given else ""
+        return f"link add {self.name} {mtu}type {self.kind} " + " ".join(_words(given))
+
+
+def _words(parameters: Mapping[str, Any]) -> Iterator[str]:
+    for name, value in parameters.items():
+        if name == "pmtudisc":
+            yield "pmtudisc" if value else "nopmtudisc"
+        elif value is True:
+            yield name.replace("_", "-")
+        elif value is not False:
+            yield f"{name} {value}"
+
+
+@dataclass
+class Outcome:
+    """What became of a group.  `output`: by link, EtherType (0 for frames) and bytes of what was received."""
+
+    output: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
+    counters: Counters = field(default_factory=dict)
+    #: What was sent back to the underlay: frames.
+    sent: list[bytes] = field(default_factory=list)
+
+    def count(self, link: str) -> int:
+        """Packets that a link counted as received."""
+        return self.counters.get(link, {}).get("rx_packets", 0)
+
+    def summary(self) -> dict[str, int]:
+        """Packets received and sent, and what the counters but those of bytes moved, over all links."""
+        found = {"out": sum(map(len, self.output.values())), "sent": len(self.sent)}
+        for moved in self.counters.values():
+            for name, count in moved.items():
+                if not name.endswith("_bytes"):
+                    found[name] = found.get(name, 0) + count
+        return {name: count for name, count in found.items() if count}
+
+
+class Wire:
+    """The laboratory's end of the guest's card: frames go in, and what it sends comes out."""
+
+    def __init__(self, guest: Guest) -> None:
+        def opened() -> socket.socket:
+            made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+            made.bind((guest.device, 3))
+            made.setblocking(False)
+            return made
+
+        self._socket = namespaces.run_in(guest.host.name, opened)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def exchange(self, frames: Sequence[bytes]) -> list[bytes]:
+        """Send them; what the guest sent until it was done with all of them."""
+        found: list[bytes] = []
+        for at in range(0, max(1, len(frames)), BURST):
+            for frame in frames[at : at + BURST]:
+                self._socket.send(frame)
+            self._ask(found)
+        return found
+
+    def _ask(self, found: list[bytes]) -> None:
+        """Until an echo sent now has come back: the guest works on frames in their order."""
+        number = next(_numbers)
+        echo = ipv4(ASKER, GUEST_ADDRESS, icmp(8, 0, number, b"done?"), protocol=IP_ICMP)
+        self._socket.send(ethernet(echo, to=GUEST_MAC, origin=PEER_MAC))
+        answer = struct.pack("!I", number) + b"done?"
+        deadline = time.monotonic() + 10
+        while True:
+            if time.monotonic() > deadline:
+                raise AssertionError("the guest does not answer an echo")
+            select.select([self._socket], [], [], 1)
+            for frame in self._read():
+                if frame[38:47] == answer and frame[34] == 0:
+                    return
+                if frame[6:12] == mac(GUEST_MAC) and frame[12:14] == b"\x08\x00":
+                    found.append(frame)
+
+    def _read(self) -> Iterator[bytes]:
+        while True:
+            try:
+                frame, origin = self._socket.recvfrom(1 << 16)
+            except BlockingIOError:
+                return
+            if origin[2] != PACKET_OUTGOING:
+                yield frame
+
+
+class KernelOracle:
+    """The guest's side."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self.wire = Wire(guest)
+        # Errors are compared one for one: none may be held back.
+        guest.sh(
+            "sysctl -qw net.ipv4.icmp_ratemask=0 net.ipv4.icmp_msgs_per_sec=100000"
+            f" net.ipv4.icmp_msgs_burst=10000; ip route replace default via {ASKER}"
+        )
+        self.neighbour(ASKER)
+
+    def close(self) -> None:
+        self.wire.close()
+
+    def neighbour(self, *addresses: str) -> None:
+        """Have them answer for, at PEER_MAC."""
+        lines = [f"neigh replace {a} lladdr {PEER_MAC} nud permanent dev eth0" for a in addresses]
+        self.batch(lines)
+
+    def batch(self, lines: Sequence[str], *, force: bool = False, program: str = "ip") -> dict[int, str]:
+        """Run lines of `ip -batch`; with `force` the errors by line, counted from 0."""
+        options = "-force -batch -" if force else "-batch -"
+        done = self._guest.run(f"{program} {options}", "".join(f"{line}\n" for line in lines).encode())
+        assert force or done.status == 0, f"{lines}\n{done.err}"
+        found = re.findall(r"((?:.*\n)+?)Command failed -:(\d+)\n", done.err)
+        return {int(number) - 1: said.strip() for said, number in found}
+
+    @contextlib.contextmanager
+    def links(self, *specs: LinkSpec, commands: Sequence[str] = ()) -> Iterator[None]:
+        """The links, up, while the block runs."""
+        self.neighbour(*{s.parameters["remote"] for s in specs if _is_near(s.parameters.get("remote"))})
+        lines = [line for spec in specs for line in (spec.add(), f"link set {spec.name} up")]
+        try:
+            self.batch(lines)
+            for command in commands:
+                self._guest.sh(command)
+            yield
+        finally:
+            self.batch([f"link del {spec.name}" for spec in specs], force=True)
+
+    @contextlib.contextmanager
+    def fed(self, *specs: LinkSpec) -> Iterator[None]:
+        """What comes on a VLAN of the card is sent by a link: the nth one's is FIRST_VLAN + n."""
+        vlans = [f"v{FIRST_VLAN + n}" for n in range(len(specs))]
+        lines, filters = [], []
+        for number, (vlan, spec) in enumerate(zip(vlans, specs, strict=True)):
+            lines.append(f"link add link eth0 name {vlan} type vlan id {FIRST_VLAN + number}")
+            lines.append(f"link set {vlan} up promisc on")
+            filters.append(f"qdisc add dev {vlan} clsact")
+            filters.append(
+                f"filter add dev {vlan} ingress matchall action mirred egress redirect dev {spec.name}"
+            )
+        try:
+            self.batch(lines)
+            self.batch(filters, program="tc")
+            yield
+        finally:
+            self.batch([f"link del {vlan}" for vlan in vlans], force=True)
+
+    def counters(self, specs: Sequence[LinkSpec]) -> Counters:
+        rows = {row["ifname"]: row["stats64"] for row in json.loads(self._guest.sh("ip -s -s -j link show"))}
+        return {
+            s.name: {
+                name if name in PLAIN else f"{side}_{name}": rows[s.name][side][name]
+                for side, names in (("rx", RX), ("tx", TX))
+                for name in names
+            }
+            for s in specs
+        }
+
+    def receive(self, specs: Sequence[LinkSpec], groups: Groups) -> dict[str, Outcome]:
+        """Underlay frames of each group go in.  Outputs are told apart by the counters, and by order."""
+        outcomes = {}
+        with self._capture(specs) as captured:
+            before = self.counters(specs)
+            for name, frames in groups.items():
+                outcome = outcomes[name] = Outcome(sent=self.wire.exchange(frames))
+                after = self.counters(specs)
+                outcome.counters = moved(before, after)
+                before = after
+            files = captured({s.name: sum(o.count(s.name) for o in outcomes.values()) for s in specs})
+        for spec in specs:
+            packets = iter(files[spec.name])
+            for outcome in outcomes.values():
+                taken = list(itertools.islice(packets, outcome.count(spec.name)))
+                if taken:
+                    outcome.output[spec.name] = taken
+            assert not list(packets), f"{spec.name} gave more packets than it counted"
+        return outcomes
+
+    def transmit(
+        self, specs: Sequence[LinkSpec], groups: Mapping[str, tuple[str, Sequence[bytes]]]
+    ) -> dict[str, Outcome]:
+        """Frames of each group are sent by the link it names (L3 links: without the Ethernet header)."""
+        names = [spec.name for spec in specs]
+        outcomes = {}
+        with self.fed(*specs):
+            before = self.counters(specs)
+            for name, (link, frames) in groups.items():
+                tag = struct.pack("!HH", 0x8100, FIRST_VLAN + names.index(link))
+                sent = self.wire.exchange([frame[:12] + tag + frame[12:] for frame in frames])
+                after = self.counters(specs)
+                outcomes[name] = Outcome(counters=moved(before, after), sent=sent)
+                before = after
+        return outcomes
+
+    @contextlib.contextmanager
+    def _capture(
+        self, specs: Sequence[LinkSpec]
+    ) -> Iterator[Callable[[Mapping[str, int]], dict[str, list[tuple[int, bytes]]]]]:
+        """tcpdump on each link, for what comes in; gives what reads that many packets of each."""
+        names = " ".join(spec.name for spec in specs)
+        folder = f"/tmp/oracle.{next(_numbers)}"
+        job = self._guest.spawn(
+            f"mkdir {folder}; for d in {names}; do tcpdump -i $d -Q in -s 0 -n -U -B 2048"
+            f" --immediate-mode -w {folder}/$d 2>{folder}/$d.err & done; wait"
+        )
+        self._guest.sh(f"for d in {names}; do until [ -s {folder}/$d ]; do sleep 0.02; done; done")
+
+        def read(wanted: Mapping[str, int]) -> dict[str, list[tuple[int, bytes]]]:
+            found: dict[str, list[tuple[int, bytes]]] = {}
+
+            def complete() -> bool:
+                for name in wanted:
+                    if len(found.get(name, ())) < wanted[name]:
+                        found[name] = _pcap(self._guest.read(f"{folder}/{name}"))
+                    found.setdefault(name, [])
+                return all(len(found[name]) >= count for name, count in wanted.items())
+
+            with contextlib.suppress(AssertionError):
+                wait_for("what was counted to be captured", complete, 5)
+            return found
+
+        try:
+            yield read
+        finally:
+            job.stop(15)
+            self._guest.sh(f"rm -r {folder}")
+
+
+class VdpOracle:
+    """vdp's side, in memory: port "underlay", and for each link a port "lan-NAME" behind it."""
+
+    def __init__(self, specs: Sequence[LinkSpec], **ways: Any) -> None:
+        engine = NativeEngine(EngineConfig(action_rate=1_000_000, upcall_rate=1_000_000))
+        self.plane = Dataplane(engine, ("gre", "gretap", "wccp"), _paths(**ways))
+        self.plane.port("underlay", PacketType.L2, mac=mac(GUEST_MAC))
+        self._specs = specs
+        for spec in specs:
+            self.plane.port(_lan(spec.name), PacketType.L2 if spec.is_frames else PacketType.L3)
+            self.plane.link(spec.name, spec.kind, **spec.parameters)
+            self.plane.connect(_lan(spec.name), spec.name)
+
+    def close(self) -> None:
+        self.plane.close()
+
+    def counters(self) -> Counters:
+        names = [n if n in PLAIN else f"{side}_{n}" for side, ns in (("rx", RX), ("tx", TX)) for n in ns]
+        return {s.name: {n: self.plane.counters(s.name)[n] for n in names} for s in self._specs}
+
+    def receive(self, groups: Groups) -> dict[str, Outcome]:
+        """Underlay frames of each group go in."""
+        return {name: self._outcome("underlay", frames) for name, frames in groups.items()}
+
+    def transmit(self, groups: Mapping[str, tuple[str, Sequence[bytes]]]) -> dict[str, Outcome]:
+        """Frames of each group are sent by the link it names (L3 links: without the Ethernet header)."""
+        return {name: self._outcome(_lan(link), frames) for name, (link, frames) in groups.items()}
+
+    def _outcome(self, port: str, frames: Sequence[bytes]) -> Outcome:
+        before = self.counters()
+        outcome = Outcome()
+        for frame in frames:
+            self._inject(port, frame)
+            self.plane.settle()
+            outcome.sent += self.plane.received("underlay")
+            for spec in self._specs:
+                packets = self.plane.collect(_lan(spec.name))
+                if packets:
+                    outcome.output.setdefault(spec.name, []).extend(
+                        (0 if spec.is_frames else int.from_bytes(p.meta[4:8], "big"), p.data) for p in packets
+                    )
+        outcome.counters = moved(before, self.counters())
+        return outcome
+
+    def _inject(self, port: str, frame: bytes) -> None:
+        found = self.plane.datapath.ports[port]
+        meta = bytearray(32)
+        if found.packet_type is PacketType.L3:
+            meta[3], meta[6:8] = PacketType.L3, frame[12:14]
+            frame = frame[14:]
+        self.plane.engine.inject(found.number, MemoryPacket(frame, bytes(meta), Offload()))
+
+
+def moved(before: Counters, after: Counters) -> Counters:
+    """What the counters moved by; links and counters that did not are left out."""
+    found = {
+        link: {name: n - before[link][name] for name, n in row.items() if n != before[link][name]}
+        for link, row in after.items()
+    }
+    return {link: row for link, row in found.items() if row}
+
+
+def _paths(mtu: int = 1500) -> StaticPaths:
+    return StaticPaths(mtu=mtu, source=IPv4Address(GUEST_ADDRESS))
+
+
+def _lan(link: str) -> str:
+    return f"lan-{link}"
+
+
+def _is_near(address: Any) -> bool:
+    return address is not None and address.startswith("192.0.2.")
+
+
+def _pcap(data: bytes) -> list[tuple[int, bytes]]:
+    """EtherType and bytes of the packets of a pcap file; for Ethernet 0 and the frame."""
+    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+    (kind,) = struct.unpack_from(order + "I", data, 20)
+    packets, at = [], 24
+    while at + 16 <= len(data):
+        (kept,) = struct.unpack_from(order + "I", data, at + 8)
+        packet = data[at + 16 : at + 16 + kept]
+        if len(packet) < kept:
+            break
+        if kind == LINUX_SLL:
+            packets.append((int.from_bytes(packet[14:16], "big"), packet[SLL_SIZE:]))
+        else:
+            packets.append((0, packet))
+        at += 16 + kept
+    return packets
+
