@@ -104,7 +104,6 @@ class Datapath:
         """
         trace = Trace(in_port, data, length, meta, self.drops.code)
         packet = Packet(trace)
-        trace.depends.add(("port", in_port))
         try:
             self._receive(packet)
             return trace, packet.program()
@@ -114,7 +113,7 @@ class Datapath:
             reason = "parse_truncated"
         except HeaderBudget:
             reason = "header_budget"
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             reason = "handler_error"
             trace.cacheable = False
             self.say(logging.ERROR, ("trace", type(error)), "a packet was dropped: %r", error, exc_info=error)
@@ -131,7 +130,10 @@ class Datapath:
             if not source.up:
                 packet.drop("link_down")
                 return
-        elif source.name in self._underlays:
+            self.forwarding.forward(packet, source.name)
+            return
+        packet.depends(("underlay", source.name))
+        if source.name in self._underlays:
             if self.ip_input.receive(packet, source) is not Verdict.REJECT:
                 return
             if not self.forwarding.takes_part(source.name):
@@ -150,11 +152,10 @@ class Datapath:
             packet.depends(("link", member))
             packet.drop("no_port")
             return
-        if isinstance(egress, Link):
-            packet.depends(egress.tag)
-            if not egress.up:
-                packet.drop("link_down", egress.counters.tx_dropped)
-                return
+        packet.depends(egress.tag)
+        if isinstance(egress, Link) and not egress.up:
+            packet.drop("link_down", egress.counters.tx_dropped)
+            return
         self.pipeline.transmit(packet, egress)
 
     def send(self, member: str, data: bytes, packet_type: PacketType, protocol: int = 0) -> None:
@@ -295,6 +296,7 @@ class Datapath:
         for bridge in self.forwarding.bridges.values():
             bridge.forget(name)
         self._by_number.pop(link.number, None)
+        self.invalidate(link.tag)
         await link.kind.dellink(link)
         self.revalidate()
 
@@ -322,6 +324,8 @@ class Datapath:
         """Run what an UPCALL action asked for; a failure costs that copy only."""
         try:
             self._cookies[upcall.cookie](upcall)
+        except PathPending:
+            pass  # what it would have sent is not made: the way is being asked for
         except Exception as error:
             self.say(logging.ERROR, ("act", upcall.cookie), "an upcall failed: %r", error, exc_info=error)
 
@@ -394,7 +398,7 @@ class Datapath:
         self.invalidate(("handlers", name))
         self.revalidate()
 
-    def handler_failed(self, registered: Registered, error: Exception) -> None:
+    def handler_failed(self, registered: Registered, error: BaseException) -> None:
         self.say(
             logging.ERROR,
             ("handler", registered.owner, registered.name),

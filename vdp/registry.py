@@ -30,7 +30,7 @@ Receive = Callable[Concatenate["Packet", ...], Verdict]
 class Host(Protocol):
     """What a registry asks of its dataplane."""
 
-    def handler_failed(self, registered: Registered, error: Exception) -> None:
+    def handler_failed(self, registered: Registered, error: BaseException) -> None:
         """A handler raised; the packet goes on as if rejected."""
 
     def handlers_changed(self, name: str) -> None:
@@ -76,7 +76,7 @@ class Registered:
             raise
         except Undecided:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.last_error = f"{type(error).__name__}: {error}"
             host.handler_failed(self, error)
             verdict, outcome = Verdict.REJECT, "error"

@@ -11,8 +11,9 @@ import errno
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from vdp.engine.interface import Engine, Match, Resolution, Resolve, Upcall, UpcallReason
@@ -33,6 +34,8 @@ MOST_HELD = 64
 HOLD_S = 3.0
 #: Rounds of re-tracing for one change; learning from a re-trace may ask for another.
 MOST_ROUNDS = 4
+#: Flows that a round traces again, those used last; the others go, and their packets ask anew.
+MOST_RETRACED = 2048
 #: Upper bounds of the buckets of upcall durations, in seconds: 1 us times 2^k.
 BUCKETS = tuple(1e-6 * 2**k for k in range(15))
 
@@ -76,6 +79,10 @@ class SlowPath:
         self.durations = Histogram(BUCKETS)
         self._stale: set[Hashable] = set()
         self._held: dict[Way, deque[Held]] = {}
+        # Of what the engine lets wait (half a pool), so that others' upcalls are still taken.
+        self._most_held = self._engine.worker_stats(0).packets_total // 8
+        #: Flows are being decided that are not in the index yet: revalidation waits for them.
+        self._is_deciding = False
 
     # -- upcalls --------------------------------------------------------------------------
 
@@ -86,7 +93,11 @@ class SlowPath:
         for worker in range(self._engine.workers):
             upcalls = self._engine.take_upcalls(worker, BATCH)
             if upcalls:
-                self._serve(worker, upcalls)
+                self._is_deciding = True
+                try:
+                    self._serve(worker, upcalls)
+                finally:
+                    self._is_deciding = False
                 served += len(upcalls)
         self.revalidate()
         return served
@@ -109,7 +120,7 @@ class SlowPath:
             if result is None:
                 continue
             trace, match, program = result
-            trace.commit()
+            self._commit(trace)
             if outcome > 0:
                 self.index.add(Flow.of(worker, outcome, trace, match, program, now))
                 self.inserts += 1
@@ -132,11 +143,24 @@ class SlowPath:
         except PathPending as pending:
             return self._hold(pending.way, worker, token), None
         if not trace.cacheable:
-            trace.commit()
+            self._commit(trace)
             return Resolution(token, Resolve.EXECUTE, program=program), None
         match = trace.match()
         fresh.append(match)
         return Resolution(token, Resolve.INSTALL, match, program), (trace, match, program)
+
+    def _commit(self, trace: Trace) -> None:
+        """The trace is put to use: run its effects, in order."""
+        for effect in trace.effects:
+            self._guarded(effect)
+
+    def _guarded(self, effect: Callable[[], None]) -> None:
+        """An effect that a handler asked for; when it fails, nothing else does."""
+        try:
+            effect()
+        except Exception as error:
+            cause = ("effect", type(error))
+            self._datapath.say(logging.ERROR, cause, "an effect failed: %r", error, exc_info=error)
 
     def _not_installed(self, code: int) -> None:
         if code == errno.EINVAL:
@@ -147,7 +171,7 @@ class SlowPath:
 
     def _hold(self, way: Way, worker: int, token: int) -> Resolution | None:
         waiting = self._held.setdefault(way, deque())
-        if len(waiting) >= MOST_HELD:
+        if len(waiting) >= MOST_HELD or sum(map(len, self._held.values())) >= self._most_held:
             return self._give_up(token)
         waiting.append(Held(worker, token, time.monotonic() + HOLD_S))
         return None
@@ -177,13 +201,29 @@ class SlowPath:
         self._stale.update(tags)
 
     def revalidate(self) -> None:
-        """Trace the flows again that rest on what changed; replace what comes out different."""
-        for _ in range(MOST_ROUNDS):
-            if not self._stale:
-                return
-            tags, self._stale = self._stale, set()
-            for flow in self.index.depending_on(tags):
-                self._retrace(flow)
+        """Trace the flows again that rest on what changed; replace what comes out different.
+
+        Asked for by what a batch of upcalls sets off, it is done when all of the batch is indexed.
+        """
+        if self._is_deciding:
+            return
+        self._is_deciding = True
+        try:
+            for _ in range(MOST_ROUNDS):
+                if not self._stale:
+                    return
+                tags, self._stale = self._stale, set()
+                self._retrace_all(self.index.depending_on(tags))
+        finally:
+            self._is_deciding = False
+
+    def _retrace_all(self, flows: list[Flow]) -> None:
+        """No more of them than can be traced in a moment: who can make flows must not stop the loop."""
+        if len(flows) > MOST_RETRACED:
+            flows.sort(key=lambda flow: max(flow.seen_ns, flow.created_ns), reverse=True)
+            self._remove(flows[MOST_RETRACED:], "revalidated")
+        for flow in flows[:MOST_RETRACED]:
+            self._retrace(flow)
 
     def _retrace(self, flow: Flow) -> None:
         """As OVS's revalidators: same mask and program, it stays; else it goes, and a packet asks anew.
@@ -211,9 +251,11 @@ class SlowPath:
         self.index.add(renewed)
 
     def _remove(self, flows: list[Flow], why: str) -> None:
-        for flow in flows:
-            self.evictions[why] += self._engine.remove(flow.worker, [flow.id])
-            self.index.discard(flow.worker, flow.id)
+        for worker in range(self._engine.workers):
+            ids = [flow.id for flow in flows if flow.worker == worker]
+            self.evictions[why] += self._engine.remove(worker, ids)
+            for id in ids:
+                self.index.discard(worker, id)
 
     def flush(self) -> None:
         """Remove every flow."""
@@ -234,7 +276,7 @@ class SlowPath:
                 if flow is not None and stats.used_ns > flow.seen_ns:
                     flow.seen_ns = stats.used_ns
                     for touch in flow.touches:
-                        touch(stats.used_ns)
+                        self._guarded(partial(touch, stats.used_ns))
             gone = self._engine.expire(worker, int(idle_s * NS), keep)
             for id in gone:
                 self.index.discard(worker, id)

@@ -17,8 +17,8 @@ from pathlib import PurePath
 from vdp.engine.interface import MAX_LENGTH, META_SIZE, WINDOW, Match
 from vdp.engine.program import Action
 
-#: Modules whose frames are the mechanism, not the author of a guard or an action.
-_MECHANISM = frozenset({"vdp.trace", "vdp.packet", "vdp.header"})
+#: Files whose frames are the mechanism, not the author of a guard or an action.
+_MECHANISM = frozenset(__file__.replace("trace.py", name) for name in ("trace.py", "packet.py", "header.py"))
 
 
 class TraceError(Exception):
@@ -44,8 +44,8 @@ def _place(filename: str, line: int) -> str:
 
 def calling_line() -> str:
     """The "file:line" of the nearest caller outside the trace's own mechanism."""
-    frame = sys._getframe(1)
-    while frame.f_globals.get("__name__") in _MECHANISM and frame.f_back is not None:
+    frame = sys._getframe(2)
+    while frame.f_code.co_filename in _MECHANISM and frame.f_back is not None:
         frame = frame.f_back
     return _place(frame.f_code.co_filename, frame.f_lineno)
 
@@ -93,14 +93,17 @@ class Trace:
 
     def guard_bits(self, offset: int, mask: bytes, label: str = "") -> bytes:
         """Look at masked bytes of the packet as it came in; returns them, masked."""
-        end = offset + len(mask)
+        size = len(mask)
+        end = offset + size
         self.guard_length(end)
         if end > WINDOW:
             raise HeaderBudget(f"bytes {offset} to {end} lie beyond the window of {WINDOW}")
-        value = bytes(m & d for m, d in zip(mask, self.data[offset:end], strict=True))
-        if any(m & ~seen for m, seen in zip(mask, self.mask[offset:end], strict=True)):
-            for at, m in enumerate(mask, offset):
-                self.mask[at] |= m
+        # As numbers: a trace does this some thirty times.
+        bits = int.from_bytes(mask, "big")
+        seen = int.from_bytes(self.mask[offset:end], "big")
+        value = (bits & int.from_bytes(self.data[offset:end], "big")).to_bytes(size, "big")
+        if bits & ~seen:
+            self.mask[offset:end] = (bits | seen).to_bytes(size, "big")
             self.guards.append(Guard("packet", offset, mask, value, calling_line(), label))
         return value
 
@@ -142,8 +145,3 @@ class Trace:
         meta_mask = bytes(self.meta_mask)
         meta_value = bytes(m & d for m, d in zip(meta_mask, self.meta, strict=True))
         return Match(self.in_port, mask, value, self.min_length, self.max_length, meta_mask, meta_value)
-
-    def commit(self) -> None:
-        """The trace is put to use: run its effects, in order."""
-        for effect in self.effects:
-            effect()

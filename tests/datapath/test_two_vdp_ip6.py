@@ -97,6 +97,9 @@ def test_traffic_passes_both_ways(lab: Lab, kind: str, underlay: str, options: d
     for reverse in (False, True):
         assert received_bytes(a.iperf(b, "10.0.0.2", transfer="16M", reverse=reverse)) > 4 << 20
     assert udp_loss(a.iperf(b, "10.0.0.2", transfer="600K", udp_rate="10M", size=1200)) < 1
+    (link,) = net.left.ask("link.show")
+    assert (link["kind"], link["local"], link["remote"], link["underlay"]) == (kind, LEFT, RIGHT, "underlay")
+    assert net.left.ports()["underlay"]["type"] == "raw"
     for daemon in (net.left, net.right):
         assert_books_balance(daemon)
         assert daemon.stop() == 0

@@ -182,8 +182,14 @@ def test_a_flow_label_is_inherited_packet_by_packet(tunnel: Tunnel) -> None:
 
 def flows() -> list[bytes]:
     """Packets of flows that differ in one thing each."""
-    tcp = [bytes(IP(src="10.0.0.1", dst="10.0.0.2") / TCP(sport=40000 + n, dport=80)) for n in range(40)]
-    back = [bytes(IP(src="10.0.0.2", dst="10.0.0.1") / TCP(sport=80, dport=40000 + n)) for n in range(40)]
+    tcp = [
+        bytes(IP(src="10.0.0.1", dst="10.0.0.2", flags="DF") / TCP(sport=40000 + n, dport=80))
+        for n in range(40)
+    ]
+    back = [
+        bytes(IP(src="10.0.0.2", dst="10.0.0.1", flags="DF") / TCP(sport=80, dport=40000 + n))
+        for n in range(40)
+    ]
     six = [bytes(IPv6(src="fe80::1", dst="fe80::2") / UDP(sport=40000 + n, dport=53)) for n in range(40)]
     hosts = [bytes(IP(src=f"10.0.0.{n}", dst="10.9.0.1") / ICMP()) for n in range(1, 41)]
     return [*tcp, *back, *six, *hosts]
@@ -200,13 +206,15 @@ def test_flows_have_labels_of_their_own_and_keep_them(tunnel: Tunnel) -> None:
 
 
 def test_all_fragments_of_a_packet_have_one_label(tunnel: Tunnel) -> None:
-    """A later fragment has no ports: all of them have the label of their addresses."""
+    """A later fragment has no ports: what may be cut has the label of its addresses."""
     plane = tunnel()
     ends = {"src": "10.0.0.1", "dst": "10.0.0.2", "proto": 17, "id": 7}
     first = bytes(IP(**ends, flags="MF") / UDP(sport=1000, dport=53) / Raw(bytes(24)))
     rest = bytes(IP(**ends, frag=4) / Raw(bytes(range(24))))
-    labels = {ip.fl for ip in sent(plane, first, rest)}
-    assert len(labels) == 1
+    long = bytes(IP(**ends) / UDP(sport=1000, dport=53) / Raw(bytes(2000)))
+    out = sent(plane, first, rest, long)
+    assert len(out) == 4, "the long one is cut in two"
+    assert len({ip.fl for ip in out}) == 1
 
 
 def test_what_is_no_ip_has_label_zero(tunnel: Tunnel) -> None:
@@ -268,6 +276,14 @@ def test_a_path_below_the_least_mtu_tells_ipv4_senders_what_it_takes(tunnel: Tun
     (answer,) = plane.received("lan")
     assert IP(answer)[ICMP].nexthopmtu == 1248
     assert moved(plane)["tx_errors"] == 1
+
+
+def test_or_cuts_what_they_let_be_cut(tunnel: Tunnel) -> None:
+    plane = tunnel(paths=StaticPaths(mtu=1300))
+    whole = bytes(IP(src="10.0.0.1", dst="10.0.0.2") / Raw(bytes(1249 - 20)))
+    out = sent(plane, whole)
+    assert [len(ip) <= 1300 for ip in out] == [True, True]
+    assert moved(plane)["tx_packets"] == 2
 
 
 def test_a_frame_goes_to_the_neighbour(tunnel: Tunnel) -> None:
@@ -395,7 +411,8 @@ def test_what_makes_no_sense_is_refused(make_plane: MakePlane, wrong: dict[str, 
 
 def test_fill_info_gives_the_parameters_back(tunnel: Tunnel) -> None:
     plane = tunnel(ikey=1, okey=2, csum=True, flowlabel="inherit", encaplimit="none", ttl="inherit", tos=8)
-    assert plane.datapath.links["link1"].fill_info() == {
+    info = plane.datapath.links["link1"].fill_info()
+    wanted = {
         "local": LOCAL,
         "remote": REMOTE,
         "underlay": "underlay",
@@ -408,6 +425,7 @@ def test_fill_info_gives_the_parameters_back(tunnel: Tunnel) -> None:
         "flowlabel": "inherit",
         "encaplimit": "none",
     }
+    assert info | wanted == info
 
 
 def test_no_packet_is_mistreated_by_anothers_megaflow(tunnel: Tunnel) -> None:

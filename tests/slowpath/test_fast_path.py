@@ -99,6 +99,7 @@ def test_packets_that_wait_while_their_flow_is_being_decided_ask_once(plane: Pla
     plane.send("a", *[INNER] * 200)
     assert len(plane.received("b")) == 200
     assert plane.datapath.slowpath.inserts == 1
+    assert plane.datapath.slowpath.evictions["refused"] == 0, "none was decided twice"
 
 
 # -- fast = slow -----------------------------------------------------------------------------

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
 from ipaddress import IPv4Address, ip_network
 from typing import Any
 
 import pytest
 
-from tests.plane import L2, L3, MAC_A, MAC_B, A, B, MakePlane, Plane
+from tests.plane import L2, L3, MAC_A, A, B, MakePlane, Plane
 from vdp.config.model import RuleSection
+from vdp.engine import program as act
 from vdp.forwarding.routes import Route
 from vdp.forwarding.rules import compile_rule
 from vdp.slowpath import MOST_HELD
@@ -142,6 +142,24 @@ def test_only_flows_that_rest_on_what_changed_are_traced_again(
     monkeypatch.setattr(plane.datapath, "trace", watched)
     plane.datapath.invalidate(("member", "lan"))
     plane.datapath.revalidate()
+    assert traced == [plane.datapath.ports["lan"].number]
+
+
+def test_a_first_packet_is_decided_once_also_right_after_a_change(
+    plane: Plane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changed before it was decided is known to the decision."""
+    traced: list[int] = []
+    trace = plane.datapath.trace
+
+    def watched(port: int, *rest: Any) -> Any:
+        traced.append(port)
+        return trace(port, *rest)
+
+    monkeypatch.setattr(plane.datapath, "trace", watched)
+    plane.datapath.forwarding.disconnect("lan")
+    plane.connect("lan", "third")
+    plane.send("lan", INNER)
     assert traced == [plane.datapath.ports["lan"].number]
 
 
@@ -468,24 +486,41 @@ def test_a_failing_upcall_action_costs_its_copy_only(plane: Plane, caplog: pytes
     assert "an upcall failed: ZeroDivisionError('in an action')" in caplog.text
 
 
+def test_an_effect_that_fails_costs_nothing_else(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
+    """The flow is known all the same, later effects run, and so do the packets of the same batch."""
+    done: list[str] = []
+
+    def fail(*now_ns: int) -> None:
+        raise ZeroDivisionError("in an effect")
+
+    def stage(packet: Any, egress: Any) -> None:
+        if egress.name == "gre1":
+            packet.on_commit(fail)
+            packet.on_commit(lambda: done.append("commit"))
+            packet.on_hit(fail)
+            packet.on_hit(lambda now_ns: done.append("hit"))
+
+    plane.datapath.pipeline.add(stage, priority=5, name="effects", owner="test")
+    plane.arrive("lan", INNER, INNER)
+    plane.arrive("underlay", RECEIVED)
+    plane.settle()
+    assert (len(plane.received("underlay")), len(plane.received("lan"))) == (2, 1)
+    assert {flow.id for flow in plane.datapath.slowpath.index.flows.values()} == {
+        stats.id for stats in plane.engine.dump(0)
+    }
+    plane.datapath.slowpath.sweep(1000, 100)
+    assert done == ["commit", "hit"]
+    assert "an effect failed: ZeroDivisionError('in an effect')" in caplog.text
+
+
 def test_stage_priorities_are_taken_once(plane: Plane) -> None:
     plane.datapath.pipeline.add(lambda packet, egress: None, priority=5, name="one", owner="alpha")
     with pytest.raises(ValueError, match="stage priority 5, wanted by two of beta, is taken by one of alpha"):
         plane.datapath.pipeline.add(lambda packet, egress: None, priority=5, name="two", owner="beta")
 
 
-def test_members_that_go_round_in_circles_come_to_an_end(make_plane: MakePlane) -> None:
-    """Two rules that hand each packet to the other's link: the engine counts passages."""
-    plane = make_plane(paths=StaticPaths())
-    plane.port("underlay", L3)
-    plane.link("gre1", "gre", local=A, remote=B)
-    plane.datapath.forwarding.rules = (rule({"in_port": "gre1"}, "output:gre1"),)
-    plane.send("underlay", RECEIVED)
-    assert len(plane.received("underlay")) == 1
-
-
-def test_errors_have_the_kernels_numbers() -> None:
-    from vdp.links.link import LinkError
-
-    assert "(File exists)" in str(LinkError(errno.EEXIST, "gre1", "is there"))
-    assert MAC_B != MAC_A
+def test_an_unknown_port_is_a_named_drop(plane: Plane) -> None:
+    trace, program = plane.datapath.trace(999, INNER, len(INNER), bytes(32))
+    assert [action.name for action in program] == ["drop"]
+    assert program[0] == act.Drop(plane.datapath.drops.code("no_port"))
+    assert trace.cacheable

@@ -61,7 +61,7 @@ def _fill_program(target: Any, program: Sequence[Action]) -> list[Any]:
     A program that cannot be laid out stays empty, which the engine refuses: EINVAL."""
     try:
         encoded = encode(program)
-    except ValueError:
+    except (AttributeError, TypeError, ValueError):
         return []
     actions = ffi.from_buffer(encoded.actions)
     blob = ffi.from_buffer(encoded.blob)

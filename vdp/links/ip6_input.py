@@ -88,6 +88,6 @@ class Ip6Input:
                 for kind, _ in options(packet, header):
                     if kind < 0:
                         return "ip_header"
-                    if False:  # RFC 8200 4.2: 00 is to be skipped by who does not know it
+                    if kind >> 6:  # RFC 8200 4.2: 00 is to be skipped by who does not know it
                         return "ip_option"
         return None

@@ -2,7 +2,8 @@
 
 What both families do alike is in vdp.links.gre_tunnel; here are the outer IPv6 header with
 its flow label, the tunnel encapsulation limit (RFC 2473), and the path that has to take
-the packet.  Nothing is fragmented: what the path does not take goes back as an ICMP error.
+the packet.  No outer packet is fragmented: an IPv4 packet inside is, unless it has DF, and
+of what else the path does not take the sender is told.
 
 Other than Linux: the ECN field outside is always made from the one inside (RFC 6040; ip6_gre
 leaves it as `tos` says), and the automatic flow label is made of bits of the inner
@@ -20,7 +21,7 @@ from vdp.links.gre_tunnel import MIN_MTU, GreTunnel, GreTunnelKind
 from vdp.links.parameters import Endpoint6Parameters, Tunnel6Parameters
 from vdp.links.tunnel_table import Ip6TunnelTable
 from vdp.protocols.ethernet import EtherType
-from vdp.protocols.ip import FRAGMENT, IPProtocol, IPv4, IPv6
+from vdp.protocols.ip import IPProtocol, IPv4, IPv6
 from vdp.protocols.ip6 import (
     DESTINATION,
     ENCAPSULATION_LIMIT,
@@ -69,7 +70,10 @@ class Ip6Tunnel(GreTunnel):
         mtu = max(floor, path.mtu - headers - self.frame_size)
         if mtu < self.mtu:
             too_big = self.datapath.icmp.too_big(packet, mtu, *errors)
-            packet.require_length(0, too_big, mtu + self.frame_size, per_segment=True)
+            if isinstance(inner, IPv4) and not self.frame_size:
+                packet.fragment(0, mtu, too_big)
+            else:
+                packet.require_length(0, too_big, mtu + self.frame_size, per_segment=True)
 
     def _limit(self, packet: Packet, inner: IPv4 | IPv6 | None) -> tuple[int | None, int]:
         """The encapsulation limit to send, None for none, below zero when there may be no more tunnels.
@@ -149,12 +153,11 @@ def _is_address(packet: Packet, ip: IPv6, address: int) -> bool:
 
 
 def _ports4(packet: Packet, ip: IPv4) -> int | None:
-    """Where the ports of TCP or UDP behind `ip` are; None where there are none, or not in every fragment."""
+    """Where the ports of TCP or UDP behind `ip` are; None where there are none, or it may be cut (no DF)."""
     if ip.protocol not in (IPProtocol.TCP, IPProtocol.UDP):
         return None
-    if packet.read_bits(ip.place, IPv4.fragment.start + 2, FRAGMENT.bit_length(), "IPv4.fragment"):
-        return None
-    return ip.payload if packet.has(ip.payload + 4) else None
+    may_not_be_cut = packet.read_bits(ip.place, IPv4.fragment.start + 1, 1, "IPv4.fragment")
+    return ip.payload if may_not_be_cut and packet.has(ip.payload + 4) else None
 
 
 class Ip6TunnelKind(GreTunnelKind):

@@ -33,7 +33,6 @@ class IpInput:
 
     def receive(self, packet: Packet, port: Port) -> Verdict:
         """REJECT: not for us, and the packet is as it was."""
-        packet.depends(("underlay", port.name))
         if self._is_arp(packet):
             return self._arp.receive(packet, port)
         protocol, front = self._network(packet, port)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import errno
 import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -136,9 +137,12 @@ class LinkKind(abc.ABC):
     async def newlink(self, datapath: Datapath, name: str, underlay: str, parameters: Any) -> Link:
         """setup, newlink, init, open.  LinkError: EEXIST for a duplicate, EADDRNOTAVAIL, EINVAL."""
 
-    @abc.abstractmethod
     async def changelink(self, link: Link, parameters: Any) -> None:
-        """Other parameters for a link that goes on forwarding.  LinkError: EEXIST, EINVAL."""
+        """Other parameters for a link that goes on forwarding.
+
+        LinkError: EEXIST, EINVAL; EOPNOTSUPP for a kind whose links can not be changed.
+        """
+        raise LinkError(errno.EOPNOTSUPP, link.name, f"links of kind {self.name} can not be changed")
 
     @abc.abstractmethod
     async def dellink(self, link: Link) -> None:

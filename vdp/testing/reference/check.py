@@ -47,7 +47,7 @@ def check(program: Sequence[Action]) -> None:
     try:
         encoded = encode(program)
         good = encoded.count <= MAX_ACTIONS and len(encoded.blob) <= MAX_BLOB
-    except ValueError:
+    except (AttributeError, TypeError, ValueError):
         good = False
     if not (good and _whole(program) and _clones(program, 0) <= MAX_CLONES):
         raise OSError(errno.EINVAL, "program")
