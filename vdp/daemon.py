@@ -21,6 +21,7 @@ from vdp.config.model import PluginsSection
 from vdp.control.methods import method_table
 from vdp.control.server import ControlServer
 from vdp.datapath import Datapath
+from vdp.engine.interface import PortType
 from vdp.engine.native import NativeEngine
 from vdp.forwarding.bridge import Bridge
 from vdp.forwarding.routes import Route, RouteTable
@@ -31,7 +32,15 @@ from vdp.links.link import LinkError, LinkKind
 from vdp.loader import PluginError, Plugins
 from vdp.log import configure
 from vdp.netlink import System
-from vdp.netlink.events import AddressChanged, Event, IPAddress, LinkChanged, NeighbourChanged, RouteChanged
+from vdp.netlink.events import (
+    AddressChanged,
+    Event,
+    IPAddress,
+    Link,
+    LinkChanged,
+    NeighbourChanged,
+    RouteChanged,
+)
 from vdp.ports import PortError, open_port, show_only
 from vdp.ports.port import Port
 
@@ -42,6 +51,8 @@ EXIT_FAILED = 1
 EXIT_CONFIG = 4
 
 SWEEP_S = 1.0
+#: What the kernel says within this time is followed at once.
+FOLLOW_S = 0.1
 #: Neighbours in use are confirmed to the kernel this often (its own gc_stale_time is 60 s).
 KEEP_S = 10.0
 
@@ -117,7 +128,7 @@ class Daemon:
                 chores = [
                     tasks.create_task(self._repeat(self._sweep, SWEEP_S)),
                     tasks.create_task(self._repeat(self._keep, KEEP_S)),
-                    tasks.create_task(self._repeat(self._follow)),
+                    tasks.create_task(self._repeat(self._follow, FOLLOW_S)),
                 ]
                 self._plugins.call("vdp_start", datapath=self.datapath)
                 inspector.ready = True
@@ -217,7 +228,7 @@ class Daemon:
         if self.datapath.slowpath.run():
             asyncio.get_running_loop().call_soon(self._serve)
 
-    async def _repeat(self, chore: Callable[[], Awaitable[None]], every_s: float = 0.0) -> None:
+    async def _repeat(self, chore: Callable[[], Awaitable[None]], every_s: float) -> None:
         """A chore, for ever: one that fails is logged, and done again a second later at the latest."""
         while True:
             await asyncio.sleep(every_s)
@@ -244,14 +255,42 @@ class Daemon:
         """Ask again for the ways in use when routes, links, addresses or neighbours changed."""
         await self._refresh.wait()
         self._refresh.clear()
-        await self.datapath.paths.refresh()
-        for port in self.datapath.ports.values():
-            self.datapath.invalidate(("addresses", port.name))
+        try:
+            await self.datapath.paths.refresh()
+        except Exception:
+            self._refresh.set()
+            raise
         self.datapath.revalidate()
 
     def _heard(self, netns: str | None, event: Event) -> None:
         if isinstance(event, LinkChanged | AddressChanged | RouteChanged | NeighbourChanged):
             self._refresh.set()
+        for port in self.datapath.ports.values():
+            if port.netns != netns or port.opened is None:
+                continue
+            if isinstance(event, AddressChanged):
+                self.datapath.invalidate(("addresses", port.name))
+            elif isinstance(event, LinkChanged) and event.old and event.old.index == port.opened.ifindex:
+                self._device_changed(port, event.new)
+
+    def _device_changed(self, port: Port, device: Link | None) -> None:
+        """The device of a port has another MTU or MAC address, or is gone."""
+        if device is None:
+            log.error("port %s: its device %s is gone", port.name, port.device)
+            self._engine.set_port_up(port.number, False)
+            port.up = False
+            return
+        mtu, mac = device.mtu, device.mac or None
+        if port.type is PortType.PACKET and self._has_mtu(port):
+            mtu = port.mtu
+        if (mtu, mac) != (port.mtu, port.mac):
+            port.mtu, port.mac = mtu, mac
+            self.datapath.invalidate(port.tag)
+            log.info("port %s: mtu %d, MAC address %s", port.name, mtu, mac.hex(":") if mac else "none")
+
+    def _has_mtu(self, port: Port) -> bool:
+        """Whether the configuration says its MTU."""
+        return any(section.name == port.name and section.mtu for section in self._config.ports)
 
     def _host_addresses(self, port: Port) -> frozenset[IPAddress]:
         for netlink in self._system.netlinks:

@@ -80,6 +80,12 @@ def test_the_longest_prefix_wins_whatever_the_order(routed: Plane) -> None:
         assert reached(routed) == {via: 1}, destination
 
 
+def test_the_metric_does_not_matter_between_different_prefixes(routed: Plane) -> None:
+    routed.route(route("10.0.0.0/8", "a", 0), route("10.1.0.0/16", "b", 50))
+    routed.send("lan", to("10.1.0.1"))
+    assert reached(routed) == {"b": 1}
+
+
 def test_of_equal_prefixes_the_lower_metric_wins(routed: Plane) -> None:
     routed.route(route("10.0.0.0/8", "a", 20), route("10.0.0.0/8", "b", 10))
     routed.send("lan", to("10.0.0.1"))

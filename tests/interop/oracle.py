@@ -268,7 +268,7 @@ class KernelOracle:
         names = " ".join(spec.name for spec in specs)
         folder = f"/tmp/oracle.{next(_numbers)}"
         job = self._guest.spawn(
-            f"mkdir {folder}; for d in {names}; do tcpdump -i $d -Q in -s 0 -n -U -B 2048"
+            f"mkdir {folder}; for d in {names}; do tcpdump -i $d -Q in -s 2048 -n -U -B 4096"
             f" --immediate-mode -w {folder}/$d 2>{folder}/$d.err & done; wait"
         )
         self._guest.sh(f"for d in {names}; do until [ -s {folder}/$d ]; do sleep 0.02; done; done")
@@ -284,7 +284,7 @@ class KernelOracle:
                 return all(len(found[name]) >= count for name, count in wanted.items())
 
             with contextlib.suppress(AssertionError):
-                wait_for("what was counted to be captured", complete, 5)
+                wait_for("what was counted to be captured", complete, 3)
             return found
 
         try:

@@ -142,14 +142,19 @@ class Paths:
         if port is None:
             return
         source = way.source if int(way.source) else None
+        path: Path | None = None
+        why: str | None = "there is no source address"
         try:
-            path: Path | None = await self._source.find(port, way.destination, source, way.tos)
+            path = await self._source.find(port, way.destination, source, way.tos)
         except NoRoute as error:
-            log.warning("%s: %s", way.port, error.strerror)
-            path = None
+            why = error.strerror
+        if self._ports.get(way.port) is not port:
+            return  # it went while the kernel was asked
         if path is not None and path.source is None:
             path = None
         is_news = way not in self._known or path != self._known[way]
+        if is_news and path is None:
+            log.warning("%s: %s", way.port, why)
         self._known[way] = path
         if is_news:
             self._changed(way, path)
