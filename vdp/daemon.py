@@ -249,7 +249,13 @@ class Daemon:
         self.datapath.revalidate()
 
     async def _keep(self) -> None:
+        """Keep next hops alive, and see what the kernel learned of path MTUs.
+
+        ICMP errors about our packets reach the kernel through our raw sockets (raw_err), which
+        remembers and ages the path MTU; it sends no event for that.
+        """
         await self.datapath.paths.keep()
+        await self.datapath.paths.refresh()
 
     async def _follow(self) -> None:
         """Ask again for the ways in use when routes, links, addresses or neighbours changed."""
