@@ -274,7 +274,7 @@ class Datapath:
         self.links[name] = link
         self._by_number[link.number] = link
         self._underlays.setdefault(underlay, []).append(link)
-        self.invalidate(link.tag, ("underlay", underlay), ("addresses", underlay))
+        self.invalidate(link.tag, ("underlay", underlay), ("addresses", underlay), ("routes",))
         return link
 
     async def change_link(self, name: str, parameters: object) -> None:
@@ -296,7 +296,7 @@ class Datapath:
         for bridge in self.forwarding.bridges.values():
             bridge.forget(name)
         self._by_number.pop(link.number, None)
-        self.invalidate(link.tag)
+        self.invalidate(link.tag, ("routes",))
         await link.kind.dellink(link)
         self.revalidate()
 

@@ -35,6 +35,11 @@ class Flow:
     created_ns: int
     seen_ns: int = 0  # time of the last hit that its touches were told of
 
+    @property
+    def used_ns(self) -> int:
+        """When it was last of use, as far as is known (the last sweep)."""
+        return max(self.seen_ns, self.created_ns)
+
     @classmethod
     def of(cls, worker: int, id: int, trace: Trace, match: Match, program: Program, now_ns: int) -> Flow:
         return cls(

@@ -36,6 +36,9 @@ HOLD_S = 3.0
 MOST_ROUNDS = 4
 #: Flows that a round traces again, those used last; the others go, and their packets ask anew.
 MOST_RETRACED = 2048
+#: What is full is emptied by one part in so many, of what was of no use for longest.
+ROOM = 8
+NO_LIMIT, NEVER = 0xFFFFFFFF, 1 << 62
 #: Upper bounds of the buckets of upcall durations, in seconds: 1 us times 2^k.
 BUCKETS = tuple(1e-6 * 2**k for k in range(15))
 
@@ -81,6 +84,9 @@ class SlowPath:
         self._held: dict[Way, deque[Held]] = {}
         # Of what the engine lets wait (half a pool), so that others' upcalls are still taken.
         self._most_held = self._engine.worker_stats(0).packets_total // 8
+        #: Since the last sweep flows found no room: in the table, or for their mask at an in-port.
+        self._is_full = False
+        self._crowded: set[int] = set()
         #: Flows are being decided that are not in the index yet: revalidation waits for them.
         self._is_deciding = False
 
@@ -125,7 +131,7 @@ class SlowPath:
                 self.index.add(Flow.of(worker, outcome, trace, match, program, now))
                 self.inserts += 1
             elif outcome < 0:
-                self._not_installed(-outcome)
+                self._not_installed(-outcome, match.in_port)
 
     def _decide(
         self, worker: int, upcall: Upcall, fresh: list[Match]
@@ -162,9 +168,13 @@ class SlowPath:
             cause = ("effect", type(error))
             self._datapath.say(logging.ERROR, cause, "an effect failed: %r", error, exc_info=error)
 
-    def _not_installed(self, code: int) -> None:
+    def _not_installed(self, code: int, in_port: int) -> None:
         if code == errno.EINVAL:
             log.error("the engine refused a program; the packet was dropped as handler_error")
+        elif code == errno.ENOSPC:
+            self._is_full = True
+        elif code == errno.E2BIG:
+            self._crowded.add(in_port)
         self.evictions["refused"] += 1
 
     # -- waiting for a way ----------------------------------------------------------------
@@ -220,7 +230,7 @@ class SlowPath:
     def _retrace_all(self, flows: list[Flow]) -> None:
         """No more of them than can be traced in a moment: who can make flows must not stop the loop."""
         if len(flows) > MOST_RETRACED:
-            flows.sort(key=lambda flow: max(flow.seen_ns, flow.created_ns), reverse=True)
+            flows.sort(key=lambda flow: flow.used_ns, reverse=True)
             self._remove(flows[MOST_RETRACED:], "revalidated")
         for flow in flows[:MOST_RETRACED]:
             self._retrace(flow)
@@ -277,10 +287,29 @@ class SlowPath:
                     flow.seen_ns = stats.used_ns
                     for touch in flow.touches:
                         self._guarded(partial(touch, stats.used_ns))
-            gone = self._engine.expire(worker, int(idle_s * NS), keep)
-            for id in gone:
-                self.index.discard(worker, id)
-            self.evictions["idle"] += len(gone)
+            self._expire("idle", worker, int(idle_s * NS), NO_LIMIT)
+            self._expire("limit", worker, NEVER, keep - keep // ROOM if self._is_full else keep)
+        for in_port in self._crowded:
+            self._make_room(in_port)
+        self._is_full = False
+        self._crowded.clear()
+
+    def _expire(self, why: str, worker: int, idle_ns: int, keep: int) -> None:
+        gone = self._engine.expire(worker, idle_ns, keep)
+        for id in gone:
+            self.index.discard(worker, id)
+        self.evictions[why] += len(gone)
+
+    def _make_room(self, in_port: int) -> None:
+        """Remove the masks that were of no use for longest: strange packets must not keep others' out."""
+        by_mask: dict[Hashable, list[Flow]] = {}
+        for flow in self.index.flows.values():
+            if flow.match.in_port == in_port:
+                key = (flow.worker, flow.match.mask, flow.match.meta_mask)
+                by_mask.setdefault(key, []).append(flow)
+        masks = sorted(by_mask.values(), key=lambda flows: max(flow.used_ns for flow in flows))
+        for flows in masks[: 1 + len(masks) // ROOM]:
+            self._remove(flows, "limit")
 
 
 def takes(match: Match, upcall: Upcall) -> bool:

@@ -229,22 +229,33 @@ def test_a_reader_that_goes_away_is_no_traceback(daemon: Daemon) -> None:
     asking.stderr.close()
 
 
-@pytest.mark.parametrize("no_color", [False, True])
-def test_a_terminal_gets_a_table_and_colours_unless_refused(daemon: Daemon, no_color: bool) -> None:
-    daemon.view.ports[0]["name"] = "[red]x[/red]"
+def on_a_terminal(daemon: Daemon, **environment: str) -> str:
+    """What `vdp port show` prints on a terminal."""
     primary, secondary = pty.openpty()
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")
-    }
-    environment |= {"TERM": "xterm-256color", "COLUMNS": "200"} | ({"NO_COLOR": "1"} if no_color else {})
+    plain = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     code = subprocess.run(
         [sys.executable, "-m", "vdp", "port", "show", "--socket", daemon.socket],
-        stdout=secondary, env=environment, timeout=30, check=False,
+        stdout=secondary, env=plain | {"TERM": "xterm-256color"} | environment, timeout=30, check=False,
     ).returncode  # fmt: skip
     os.close(secondary)
     out = os.read(primary, 1 << 16).decode()
     os.close(primary)
     assert code == 0
+    return out
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_terminal_gets_a_table_and_colours_unless_refused(daemon: Daemon, no_color: bool) -> None:
+    daemon.view.ports[0]["name"] = "[red]x[/red]"
+    out = on_a_terminal(daemon, COLUMNS="200", **({"NO_COLOR": "1"} if no_color else {}))
     assert "─" in out
     assert "[red]x[/red]" in out, "names are no markup"
     assert ("\x1b[31m" in out) == (not no_color)
+
+
+def test_a_table_that_is_too_wide_for_the_terminal_is_not_folded(daemon: Daemon) -> None:
+    out = on_a_terminal(daemon, COLUMNS="60")
+    assert "─" not in out
+    lines = out.splitlines()
+    assert lines[0].startswith("NAME")
+    assert len(lines) == 1 + len(daemon.view.ports), "one line a port, whole"

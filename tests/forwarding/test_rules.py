@@ -190,6 +190,20 @@ def test_flood_without_a_bridge_is_no_forwarding(plane: Plane) -> None:
     assert plane.drops("x") == {"no_forwarding": 1}
 
 
+def test_flood_goes_by_the_bridge_that_there_is_now(plane: Plane) -> None:
+    rules(plane, {"match": {"in_port": "x"}, "actions": ["flood"]})
+    plane.send("x", frame(IP4))
+    plane.bridge("br1", "x", "y")
+    plane.datapath.revalidate()
+    plane.send("x", frame(IP4))
+    assert len(plane.received("y")) == 1
+    plane.datapath.forwarding.remove_bridge("br1")
+    plane.datapath.revalidate()
+    plane.send("x", frame(IP4))
+    assert plane.received("y") == []
+    assert plane.drops("x") == {"no_forwarding": 2}
+
+
 def test_a_rule_may_send_a_packet_back_where_it_came_from(plane: Plane) -> None:
     rules(plane, {"match": {"in_port": "x"}, "actions": ["output:x"]})
     plane.send("x", frame(IP4))

@@ -309,6 +309,15 @@ def test_a_frame_without_its_whole_header_is_dropped(gretap_plane: Callable[...,
     assert plane.drops("underlay") == {"tunnel_inner_short": 1}
 
 
+def test_a_cut_frame_header_is_found_before_the_tunnel_is(gretap_plane: Callable[..., Plane]) -> None:
+    """iptunnel_pull_header comes first: no counter of the link moves, and no number is used up."""
+    plane = gretap_plane(iseq=True)
+    numbers = [gre(FRAME[:8], 0x6558, sequence=7), gre(FRAME, 0x6558, sequence=6), gre(FRAME[:13], 0x6558)]
+    plane.send("underlay", *(outer(packet) for packet in numbers))
+    assert plane.drops("underlay") == {"tunnel_inner_short": 2}
+    assert moved(plane, "gt1") == {"rx_packets": 1, "rx_bytes": len(FRAME)}
+
+
 def test_a_frame_of_fourteen_bytes_is_one(gretap_plane: Callable[..., Plane]) -> None:
     plane = gretap_plane()
     plane.send("underlay", outer(gre(FRAME[:14], 0x6558)))
@@ -473,6 +482,28 @@ def test_what_follows_the_outer_packet_is_cut_off(make_plane: MakePlane) -> None
         plane.send("underlay", ethernet(outer(gre(INNER))) + bytes(padding))
     assert plane.received("lan") == [INNER] * 3
     assert moved(plane, "gre1") == {"rx_packets": 3, "rx_bytes": 3 * len(INNER)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (gre(b"")[:11], "tunnel_short"),
+        (gre(b"", key=1, csum=True, sequence=1)[:13], "tunnel_truncated"),
+        (gre(FRAME[:13], 0x6558), "tunnel_inner_short"),
+        (gre(INNER[:9]), "parse_truncated"),
+    ],
+    ids=["gre", "options", "ethernet", "ip"],
+)
+def test_padding_does_not_make_up_for_a_header_that_is_cut_short(
+    make_plane: MakePlane, payload: bytes, reason: str
+) -> None:
+    """To the trace the bytes are there; the engine trims each packet, and sees that they are not its own."""
+    plane = make_plane()
+    plane.port("underlay", L2)
+    plane.link("gre1", "gre")
+    plane.link("gt1", "gretap")
+    plane.send("underlay", *[ethernet(outer(payload), ethertype=0x0800) + bytes(60)] * 2)
+    assert plane.drops("underlay") == {reason: 2}
 
 
 def test_frames_for_another_station_are_not_ours(make_plane: MakePlane) -> None:

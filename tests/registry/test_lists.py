@@ -17,7 +17,7 @@ class Host:
         self.changed: list[str] = []
         self.counters = 0
 
-    def handler_failed(self, registered: Registered, error: Exception) -> None:
+    def handler_failed(self, registered: Registered, error: BaseException) -> None:
         raise AssertionError(error)
 
     def handlers_changed(self, name: str) -> None:

@@ -313,6 +313,19 @@ def test_effects_run_once_a_trace_is_used_and_never_for_an_imaginary_packet(plan
     assert done == once
 
 
+def test_effects_of_a_packet_that_turns_out_to_be_cut_short_do_not_run(plane: Plane) -> None:
+    done: list[str] = []
+
+    def stage(packet: Any, egress: Any) -> None:
+        packet.on_commit(lambda: done.append(egress.name))
+        packet.read(len(INNER), 1)
+
+    plane.datapath.pipeline.add(stage, priority=5, name="reads-on", owner="test")
+    plane.send("lan", INNER)
+    assert plane.drops("lan") == {"parse_truncated": 1}
+    assert done == []
+
+
 def test_touches_are_told_of_hits_once_for_each_sweep(plane: Plane) -> None:
     told: list[int] = []
     plane.datapath.pipeline.add(

@@ -70,7 +70,7 @@ def _numeric(rows: Sequence[Sequence[Cell]], columns: int) -> list[bool]:
 
 
 def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]], stream: TextIO) -> bool:
-    """False when rich is not installed."""
+    """False when rich is not installed, or the terminal too narrow: folded cells can not be read."""
     try:
         from rich.box import SIMPLE_HEAD
         from rich.console import Console
@@ -80,10 +80,14 @@ def _print_rich(headers: Sequence[str], rows: Sequence[Sequence[Cell]], stream: 
         return False
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for header, right in zip(headers, _numeric(rows, len(headers)), strict=True):
-        table.add_column(header, justify="right" if right else "left", overflow="fold")
+        table.add_column(header, justify="right" if right else "left", no_wrap=True)
     for row in rows:
         # Text, not str: brackets in names are no markup.
         cells = [cell_text(cell) for cell in row]
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in cells))
-    Console(file=stream).print(table)  # rich itself heeds NO_COLOR
+    console = Console(file=stream)  # rich itself heeds NO_COLOR
+    boundless = console.options.update(max_width=sys.maxsize)
+    if console.measure(table, options=boundless).maximum > console.width:
+        return False
+    console.print(table)
     return True

@@ -43,7 +43,6 @@ class Bridge:
 
     def forward(self, packet: Packet, member: str) -> None:
         """br_handle_frame: learn the source, forward to where the destination is, else flood."""
-        packet.depends(("bridge", self.name))
         ethernet = packet.header(Ethernet)
         source, destination = ethernet.source, ethernet.destination
         if not is_group(source) and any(source):
@@ -68,7 +67,6 @@ class Bridge:
 
     def flood(self, packet: Packet, member: str) -> None:
         """To every other member; one whose next hop is not known yet is left out until it is."""
-        packet.depends(("bridge", self.name))
         others = [name for name in self.members if name != member]
         if not others:
             packet.drop("no_forwarding")

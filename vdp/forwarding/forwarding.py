@@ -92,6 +92,7 @@ class Forwarding:
             case Output(name):
                 self._datapath.transmit(packet, name)
             case Flood():
+                packet.depends(("member", member))
                 bridge = self._bridge_of.get(member)
                 if bridge is None:
                     packet.drop("no_forwarding")

@@ -10,6 +10,7 @@ import enum
 
 from vdp.links.icmp import IcmpErrors
 from vdp.packet import Packet
+from vdp.protocols.ethernet import Ethernet, EtherType
 from vdp.protocols.gre import (
     GREPROTO_CISCO,
     GREPROTO_MAX,
@@ -50,6 +51,8 @@ class GreDemux:
     before_list, handler_list = "gre_before", "gre_cisco"
     receive_name, cisco_name = "gre_rcv", "gre_cisco_rcv"
     least = LEAST
+    #: Bytes that a frame (protocol TEB) must have for any handler to be asked.
+    least_frame = Ethernet.SIZE
 
     def __init__(self, registry: Registry, icmp: IcmpErrors, owner: str = OWNER) -> None:
         self._icmp = icmp
@@ -109,6 +112,12 @@ class GreDemux:
             return packet.drop("tunnel_truncated")
         if info.flags & GreFlag.CSUM:
             packet.require_checksum(at, 0, packet.otherwise("tunnel_checksum"))
+        if info.protocol == EtherType.TEB:
+            # iptunnel_pull_header, in parse_gre_header: before any tunnel is looked for.
+            least = at + info.header_size + self.least_frame
+            if not packet.has(least):
+                return packet.drop("tunnel_inner_short")
+            packet.require_length(least, packet.otherwise("tunnel_inner_short"))
         parsed = packet.checkpoint()
         packet.pull(at)
         verdict = self.handlers.deliver(packet, ip, info)
@@ -130,6 +139,7 @@ class Gre6Demux(GreDemux):
     before_list, handler_list = "gre6_before", "ip6gre"
     receive_name, cisco_name = "gre6_rcv", "gre6_cisco_rcv"
     least = 16  # pskb_may_pull(skb, sizeof(struct in6_addr))
+    least_frame = 0  # ip6gre_rcv looks at the frame after checksum policy and sequence
 
     def _version(self, gre: GreBase) -> int:
         return gre.version

@@ -9,6 +9,7 @@ neighbour's arp_queue, in the kernel's words).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from vdp.engine.interface import PacketType
 from vdp.netlink.events import IPAddress
-from vdp.netlink.path import NoRoute, Path
+from vdp.netlink.path import Path
 from vdp.trace import Undecided
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Paths:
         """Ask now, and remember; None where there is no route."""
         way = self._way(port, destination, source, tos)
         await self._refresh(way)
-        return self._known[way]
+        return self._known.get(way)
 
     def lookup(
         self, packet: Packet, port: Port, destination: IPAddress, source: IPAddress, tos: int = 0
@@ -101,7 +102,8 @@ class Paths:
         for way, path in list(self._known.items()):
             port = self._ports.get(way.port)
             if port is not None and path is not None and port.packet_type is PacketType.L2:
-                await self._source.keep(port, path)
+                with contextlib.suppress(OSError):
+                    await self._source.keep(port, path)
 
     def close(self) -> None:
         for task in self._tasks.values():
@@ -131,11 +133,15 @@ class Paths:
         path = self._known.get(way)
         if port is None or path is None or port.packet_type is PacketType.L3 or path.destination_mac:
             return
-        if await self._source.resolve(port, path):
-            await self._refresh(way)
-        else:
-            log.warning("%s: next hop %s does not answer", way.port, path.next_hop)
-            await asyncio.sleep(RETRY_S)
+        why: str | None = "it does not answer"
+        try:
+            if await self._source.resolve(port, path):
+                await self._refresh(way)
+                return
+        except OSError as error:
+            why = error.strerror
+        log.warning("%s: next hop %s: %s", way.port, path.next_hop, why)
+        await asyncio.sleep(RETRY_S)
 
     async def _refresh(self, way: Way) -> None:
         port = self._ports.get(way.port)
@@ -146,7 +152,7 @@ class Paths:
         why: str | None = "there is no source address"
         try:
             path = await self._source.find(port, way.destination, source, way.tos)
-        except NoRoute as error:
+        except OSError as error:
             why = error.strerror
         if self._ports.get(way.port) is not port:
             return  # it went while the kernel was asked
