@@ -40,8 +40,8 @@ ERRORS = frozenset({3, 4, 5, 11, 12})
 #: An error's size at most, IP header included (RFC 1812 4.3.2.3; RFC 4443 2.4 c).
 MOST4, MOST6 = 576, 1280
 TTL = 64
-#: DSCP of internetwork control, with which the kernel marks its errors (IPTOS_PREC_INTERNETCONTROL).
-PRECEDENCE = 48
+#: TOS of an error: internetwork control, with the TOS bits of what it is about (icmp_send, RFC 1812 4.3.2.5).
+PRECEDENCE, TOS_BITS = 0xC0, 0x1E
 BROADCAST = 0xFFFFFFFF
 
 Answer = Callable[[bytes, int], bytes | None]  # offending packet, its EtherType
@@ -127,7 +127,7 @@ def may_answer4(offending: bytes) -> bool:
     fragment = int.from_bytes(offending[6:8], "big")
     if is_multicast(destination) or destination == BROADCAST or fragment & OFFSET:
         return False
-    if is_multicast(source) or source == BROADCAST or source >> 24 == 0:
+    if is_multicast(source) or source == BROADCAST or source >> 24 in (0, 127):
         return False
     payload = (offending[0] & 15) * 4
     is_error = len(offending) <= payload or offending[payload] in ERRORS
@@ -154,10 +154,12 @@ def error4(offending: bytes, code: int, mtu: int) -> bytes:
     quoted = offending[: MOST4 - IPv4.SIZE - Icmp.SIZE]
     body = Icmp.pack(type=DEST_UNREACH, code=code, rest=mtu) + quoted
     body = body[:2] + internet_checksum(body) + body[4:]
+    tos = PRECEDENCE | offending[1] & TOS_BITS
     header = IPv4.pack(
         version=4,
         ihl=5,
-        dscp=PRECEDENCE,
+        dscp=tos >> 2,
+        ecn=tos & 3,
         total_length=IPv4.SIZE + len(body),
         ttl=TTL,
         protocol=IPProtocol.ICMP,
