@@ -10,6 +10,7 @@ Everything here belongs to the control thread.  Plugins get this object.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -26,7 +27,7 @@ from vdp.forwarding.forwarding import Forwarding
 from vdp.links.gre_demux import GreDemux
 from vdp.links.icmp import IcmpErrors
 from vdp.links.ip_input import IpInput
-from vdp.links.link import Link, LinkKind
+from vdp.links.link import Link, LinkError, LinkKind
 from vdp.links.paths import PathPending, Paths, PathSource, Way
 from vdp.loader import Plugins
 from vdp.packet import Packet
@@ -207,7 +208,13 @@ class Datapath:
         return port
 
     def remove_port(self, name: str) -> Port:
-        """Take it from the engine, with its flows; the caller closes what was opened."""
+        """Take it from the engine, with its flows; the caller closes what was opened.
+
+        LinkError EBUSY while links run over it.
+        """
+        if self._underlays.get(name):
+            links = ", ".join(link.name for link in self._underlays[name])
+            raise LinkError(errno.EBUSY, name, f"it is the underlay of {links}")
         port = self.ports.pop(name)
         del self._by_number[port.number]
         self.engine.remove_port(port.number)

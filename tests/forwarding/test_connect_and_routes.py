@@ -256,3 +256,16 @@ def test_icmp6_passes_a_connect_between_tunnel_and_port(plane: Plane) -> None:
     packet = ipv6("fe80::1", "fe80::2", icmp6(128))
     plane.send("underlay", ipv4(B, A, gre(packet, 0x86DD), protocol=47))
     assert plane.received("lan") == [packet]
+
+
+def test_a_member_that_is_connected_anew_leaves_the_one_before(plane: Plane) -> None:
+    for name in ("one", "two", "three"):
+        plane.port(name, L3)
+    plane.connect("one", "two")
+    plane.connect("one", "three")
+    packet = ipv4("10.0.0.1", "10.0.0.2", udp(1, 2, b"to and fro"))
+    plane.send("one", packet)
+    assert plane.received("three") == [packet]
+    plane.send("two", packet)
+    assert plane.received("one") == []
+    assert plane.drops("two") == {"no_forwarding": 1}

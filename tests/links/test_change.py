@@ -64,3 +64,12 @@ def test_a_point_to_point_device_can_not_become_another(plane: Plane, remote: st
         plane.change_link("gre1", local=LOCAL, remote=remote)
     assert caught.value.errno == errno.EINVAL
     assert plane.datapath.links["gre1"].fill_info()["class"] == "point-to-point"
+
+
+def test_a_port_that_links_run_over_is_not_removed(plane: Plane) -> None:
+    with pytest.raises(LinkError) as caught:
+        plane.datapath.remove_port("underlay")
+    assert caught.value.errno == errno.EBUSY
+    assert "it is the underlay of gre1" in str(caught.value)
+    plane.remove_link("gre1")
+    plane.datapath.remove_port("underlay")

@@ -48,7 +48,10 @@ class Forwarding:
             self._datapath.invalidate(("member", member))
 
     def connect(self, one: str, other: str) -> None:
-        """Everything from one goes to the other."""
+        """Everything from one goes to the other, and to nobody else any more."""
+        for member in (one, other):
+            if member in self._other_end:
+                self.disconnect(member)
         self._other_end[one], self._other_end[other] = other, one
         self._datapath.invalidate(("member", one), ("member", other))
 

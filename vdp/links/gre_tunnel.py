@@ -106,7 +106,8 @@ class GreTunnel(Link):
         self._bind_to(path)
 
     def path_changed(self, way: Way, path: Path | None) -> None:
-        if (way.port, way.destination, way.source) == (self.underlay.name, self.remote, self.local):
+        mine = (self.underlay.name, self.remote, self.local, self._fixed_tos())
+        if (way.port, way.destination, way.source, way.tos) == mine:
             self._bind_to(path)
 
     def _bind_to(self, path: Path | None) -> None:
