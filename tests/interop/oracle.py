@@ -9,8 +9,10 @@ as they are: bytes, their EtherType and order, counters, ICMP errors.
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import json
+import os
 import re
 import select
 import socket
@@ -21,10 +23,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
+import vdp_wccp
 from tests.interop.kernel import GUEST_ADDRESS, Guest
 from tests.lab import wait_for
 from vdp.engine.interface import EngineConfig, MemoryPacket, Offload, PacketType
 from vdp.engine.native import NativeEngine
+from vdp.links.link import LinkError
 from vdp.netlink import namespaces
 from vdp.testing.builders import IP_ICMP, ethernet, icmp, ipv4, mac
 from vdp.testing.dataplane import Dataplane
@@ -39,11 +45,23 @@ BURST = 64
 FIRST_VLAN = 100
 LINUX_SLL, SLL_SIZE = 113, 16
 PACKET_OUTGOING = 4
-RX = ("packets", "bytes", "errors", "crc_errors", "fifo_errors", "frame_errors", "multicast")
-TX = ("packets", "bytes", "errors", "dropped", "carrier_errors", "fifo_errors", "aborted_errors", "collisions")
-PLAIN = {"multicast", "collisions"}
+RX = (
+    "rx_packets",
+    "rx_bytes",
+    "rx_errors",
+    "rx_crc_errors",
+    "rx_fifo_errors",
+    "rx_frame_errors",
+    "multicast",
+)
+TX = ("tx_packets", "tx_bytes", "tx_errors", "tx_dropped", "tx_carrier_errors", "tx_fifo_errors",
+      "tx_aborted_errors", "collisions")  # fmt: skip
+SHELL_PORT = 7777
+SETTINGS: dict[str, type[BaseModel]] = {"wccp": vdp_wccp.Settings}
 _numbers = itertools.count(1)
 
+#: A link's parameters as they are in force, with its MTU; or the name of the error.
+Configured = dict[str, Any] | str
 Groups = Mapping[str, Sequence[bytes]]
 Counters = dict[str, dict[str, int]]
 
@@ -71,6 +89,8 @@ def _words(parameters: Mapping[str, Any]) -> Iterator[str]:
     for name, value in parameters.items():
         if name == "pmtudisc":
             yield "pmtudisc" if value else "nopmtudisc"
+        elif name == "tos" and isinstance(value, int):
+            yield f"tos {value:#x}"  # iproute2 reads it as hexadecimal
         elif value is True:
             yield name.replace("_", "-")
         elif value is not False:
@@ -139,7 +159,7 @@ class Wire:
             for frame in self._read():
                 if frame[38:47] == answer and frame[34] == 0:
                     return
-                if frame[6:12] == mac(GUEST_MAC) and frame[12:14] == b"\x08\x00":
+                if frame[:6] == mac(PEER_MAC):
                     found.append(frame)
 
     def _read(self) -> Iterator[bytes]:
@@ -152,21 +172,55 @@ class Wire:
                 yield frame
 
 
+class Shell:
+    """A shell of the guest over TCP: starting a process for each question would take most of the time."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._job = guest.spawn(f"exec nc -l -p {SHELL_PORT} -e sh")
+        self._socket = wait_for("the guest's shell", lambda: self._connect(guest))
+        self._answers = self._socket.makefile()
+
+    @staticmethod
+    def _connect(guest: Guest) -> socket.socket | None:
+        made = namespaces.run_in(guest.host.name, socket.socket)
+        made.settimeout(10)
+        try:
+            made.connect((GUEST_ADDRESS, SHELL_PORT))
+        except ConnectionRefusedError:
+            made.close()
+            return None
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+
+    def ask(self, command: str, lines: int) -> list[str]:
+        """That many lines of what the command says."""
+        self._socket.sendall(command.encode() + b"\n")
+        return [self._answers.readline() for _ in range(lines)]
+
+    def close(self) -> None:
+        self._socket.sendall(b"exit\n")
+        self._answers.close()
+        self._socket.close()
+        self._job.wait()
+
+
 class KernelOracle:
     """The guest's side."""
 
     def __init__(self, guest: Guest) -> None:
         self._guest = guest
         self.wire = Wire(guest)
+        self._shell = Shell(guest)
         # Errors are compared one for one: none may be held back.
         guest.sh(
             "sysctl -qw net.ipv4.icmp_ratemask=0 net.ipv4.icmp_msgs_per_sec=100000"
             f" net.ipv4.icmp_msgs_burst=10000; ip route replace default via {ASKER}"
         )
-        self.neighbour(ASKER)
+        self.neighbour(ASKER, *(f"192.0.2.{n}" for n in range(9, 50)))
 
     def close(self) -> None:
         self.wire.close()
+        self._shell.close()
 
     def neighbour(self, *addresses: str) -> None:
         """Have them answer for, at PEER_MAC."""
@@ -184,7 +238,6 @@ class KernelOracle:
     @contextlib.contextmanager
     def links(self, *specs: LinkSpec, commands: Sequence[str] = ()) -> Iterator[None]:
         """The links, up, while the block runs."""
-        self.neighbour(*{s.parameters["remote"] for s in specs if _is_near(s.parameters.get("remote"))})
         lines = [line for spec in specs for line in (spec.add(), f"link set {spec.name} up")]
         try:
             self.batch(lines)
@@ -213,25 +266,60 @@ class KernelOracle:
         finally:
             self.batch([f"link del {vlan}" for vlan in vlans], force=True)
 
-    def counters(self, specs: Sequence[LinkSpec]) -> Counters:
-        rows = {row["ifname"]: row["stats64"] for row in json.loads(self._guest.sh("ip -s -s -j link show"))}
-        return {
-            s.name: {
-                name if name in PLAIN else f"{side}_{name}": rows[s.name][side][name]
-                for side, names in (("rx", RX), ("tx", TX))
-                for name in names
+    @contextlib.contextmanager
+    def underlays(self, addresses: Mapping[int, str]) -> Iterator[None]:
+        """Further devices of the guest, by MTU, with an address each."""
+        for mtu, address in addresses.items():
+            self.batch([f"link add u{mtu} mtu {mtu} type dummy", f"addr add {address} dev u{mtu}",
+                        f"link set u{mtu} up"])  # fmt: skip
+        try:
+            yield
+        finally:
+            self.batch([f"link del u{mtu}" for mtu in addresses], force=True)
+
+    def configure(self, specs: Sequence[LinkSpec]) -> dict[str, Configured]:
+        """Make the links one after the other; what became of each, or the error's text.  They go again."""
+        errors = self.batch([spec.add() for spec in specs], force=True)
+        refused = {specs[line].name: _errno(said) for line, said in errors.items()}
+        try:
+            rows = {row["ifname"]: row for row in json.loads(self._guest.sh("ip -d -j link show"))}
+            return {
+                spec.name: refused[spec.name] if spec.name in refused else _in_force(rows[spec.name])
+                for spec in specs
             }
-            for s in specs
-        }
+        finally:
+            made = [f"link del {spec.name}" for spec in specs if spec.name not in refused]
+            self.batch(made, force=True)
+
+    @contextlib.contextmanager
+    def routed(self, routes: Mapping[str, str]) -> Iterator[None]:
+        """The guest is a router; `routes` has a prefix for each link."""
+        self._guest.sh("sysctl -qw net.ipv4.ip_forward=1")
+        try:
+            self.batch([f"route add {prefix} dev {link}" for link, prefix in routes.items()])
+            yield
+        finally:
+            self._guest.sh("sysctl -qw net.ipv4.ip_forward=0")
+
+    def counters(self, specs: Sequence[LinkSpec], names: Sequence[str]) -> Counters:
+        """Of the links now (what `ip -s -s link` shows), from sysfs by a shell that is there already."""
+        links = " ".join(spec.name for spec in specs)
+        said = self._shell.ask(
+            f"for d in {links}; do for c in {' '.join(names)}; do"
+            " read v </sys/class/net/$d/statistics/$c; echo $v; done; done",
+            len(specs) * len(names),
+        )
+        values = iter(said)
+        return {spec.name: {name: int(next(values)) for name in names} for spec in specs}
 
     def receive(self, specs: Sequence[LinkSpec], groups: Groups) -> dict[str, Outcome]:
         """Underlay frames of each group go in.  Outputs are told apart by the counters, and by order."""
         outcomes = {}
         with self._capture(specs) as captured:
-            before = self.counters(specs)
+            before = self.counters(specs, RX)
             for name, frames in groups.items():
                 outcome = outcomes[name] = Outcome(sent=self.wire.exchange(frames))
-                after = self.counters(specs)
+                after = self.counters(specs, RX)
                 outcome.counters = moved(before, after)
                 before = after
             files = captured({s.name: sum(o.count(s.name) for o in outcomes.values()) for s in specs})
@@ -251,11 +339,11 @@ class KernelOracle:
         names = [spec.name for spec in specs]
         outcomes = {}
         with self.fed(*specs):
-            before = self.counters(specs)
+            before = self.counters(specs, TX)
             for name, (link, frames) in groups.items():
                 tag = struct.pack("!HH", 0x8100, FIRST_VLAN + names.index(link))
                 sent = self.wire.exchange([frame[:12] + tag + frame[12:] for frame in frames])
-                after = self.counters(specs)
+                after = self.counters(specs, TX)
                 outcomes[name] = Outcome(counters=moved(before, after), sent=sent)
                 before = after
         return outcomes
@@ -297,9 +385,13 @@ class KernelOracle:
 class VdpOracle:
     """vdp's side, in memory: port "underlay", and for each link a port "lan-NAME" behind it."""
 
-    def __init__(self, specs: Sequence[LinkSpec], **ways: Any) -> None:
+    def __init__(
+        self, specs: Sequence[LinkSpec], settings: Mapping[str, dict[str, Any]] | None = None, mtu: int = 1500
+    ) -> None:
         engine = NativeEngine(EngineConfig(action_rate=1_000_000, upcall_rate=1_000_000))
-        self.plane = Dataplane(engine, ("gre", "gretap", "wccp"), _paths(**ways))
+        models = {name: SETTINGS[name].model_validate(values) for name, values in (settings or {}).items()}
+        paths = StaticPaths(mtu=mtu, source=IPv4Address(GUEST_ADDRESS))
+        self.plane = Dataplane(engine, ("gre", "gretap", "wccp"), paths, models)
         self.plane.port("underlay", PacketType.L2, mac=mac(GUEST_MAC))
         self._specs = specs
         for spec in specs:
@@ -311,8 +403,19 @@ class VdpOracle:
         self.plane.close()
 
     def counters(self) -> Counters:
-        names = [n if n in PLAIN else f"{side}_{n}" for side, ns in (("rx", RX), ("tx", TX)) for n in ns]
-        return {s.name: {n: self.plane.counters(s.name)[n] for n in names} for s in self._specs}
+        found = {spec.name: self.plane.counters(spec.name) for spec in self._specs}
+        return {link: {name: row[name] for name in RX + TX} for link, row in found.items()}
+
+    def configure(self, spec: LinkSpec) -> Configured:
+        """Make a link; what became of it, or the error's name."""
+        try:
+            link = self.plane.link(spec.name, spec.kind, **spec.parameters)
+        except LinkError as error:
+            return errno.errorcode[error.errno or 0]
+        except ValidationError:
+            return "EINVAL"
+        info = {name: value for name, value in link.fill_info().items() if name != "underlay"}
+        return info | {"mtu": link.mtu, "iflags": sorted(info["iflags"]), "oflags": sorted(info["oflags"])}
 
     def receive(self, groups: Groups) -> dict[str, Outcome]:
         """Underlay frames of each group go in."""
@@ -356,16 +459,39 @@ def moved(before: Counters, after: Counters) -> Counters:
     return {link: row for link, row in found.items() if row}
 
 
-def _paths(mtu: int = 1500) -> StaticPaths:
-    return StaticPaths(mtu=mtu, source=IPv4Address(GUEST_ADDRESS))
+def _errno(said: str) -> str:
+    """The name of the error that iproute2 tells about."""
+    if said == "A broadcast tunnel requires a source address.":
+        return "EINVAL"  # ip itself asks for what ipgre_tunnel_init would
+    texts = {os.strerror(number): name for number, name in errno.errorcode.items()}
+    return texts.get(said.partition("answers: ")[2].strip().rstrip("."), said)
+
+
+def _in_force(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of `ip -d -j link`, in the words of fill_info."""
+    data = row["linkinfo"]["info_data"]
+    tos = int(str(data.get("tos", 0)), 16)
+    found: dict[str, Any] = {"mtu": row["mtu"]}
+    for side in "io":
+        key = data.get(f"{side}key")
+        found[f"{side}key"] = None if key is None else int(IPv4Address(key))
+        flags = [name for name in ("csum", "seq") if data.get(side + name)]
+        found[f"{side}flags"] = sorted(flags + ["key"] * (key is not None))
+    shapes = {"BROADCAST": "broadcast", "POINTOPOINT": "point-to-point"}
+    shape = next((shapes[flag] for flag in shapes if flag in row["flags"]), "multipoint")
+    return found | {
+        "class": "ethernet" if row["link_type"] == "ether" else shape,
+        "local": data.get("local", "any"),
+        "remote": data.get("remote", "any"),
+        "ttl": data.get("ttl", 0) or "inherit",
+        "tos": {0: 0, 1: "inherit"}.get(tos, tos),
+        "pmtudisc": bool(data.get("pmtudisc")),
+        "ignore_df": bool(data.get("ignore_df")),
+    }
 
 
 def _lan(link: str) -> str:
     return f"lan-{link}"
-
-
-def _is_near(address: Any) -> bool:
-    return address is not None and address.startswith("192.0.2.")
 
 
 def _pcap(data: bytes) -> list[tuple[int, bytes]]:
@@ -384,4 +510,3 @@ def _pcap(data: bytes) -> list[tuple[int, bytes]]:
             packets.append((0, packet))
         at += 16 + kept
     return packets
-

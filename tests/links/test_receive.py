@@ -299,6 +299,15 @@ def test_the_sequence_moves_on_before_ecn_is_looked_at(gre_plane: Callable[..., 
     assert plane.drops("underlay") == {"tunnel_ecn": 1, "tunnel_sequence": 1}
 
 
+@pytest.mark.parametrize("source", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"])
+def test_a_source_that_nobody_has_reaches_no_tunnel(gre_plane: Callable[..., Plane], source: str) -> None:
+    """ip_route_input_slow's martians, at a tunnel that takes any remote."""
+    plane = gre_plane(remote="any")
+    plane.send("underlay", outer(gre(INNER), src=source), outer(gre(INNER), src="192.0.2.77"))
+    assert plane.drops("underlay") == {"ip_header": 1}
+    assert plane.received("lan") == [INNER]
+
+
 # -- what is inside --------------------------------------------------------------------------
 
 

@@ -13,13 +13,15 @@ from vdp.engine.interface import PacketType, PortType
 from vdp.links.arp import ArpResponder
 from vdp.links.ip6_input import Ip6Input
 from vdp.protocols.ethernet import Ethernet, EtherType, is_group
-from vdp.protocols.ip import FRAGMENT, IPv4
+from vdp.protocols.ip import FRAGMENT, IPv4, is_multicast
 from vdp.verdict import Verdict
 
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
     from vdp.packet import Packet
     from vdp.ports.port import Port
+
+BROADCAST = 0xFFFFFFFF
 
 
 class IpInput:
@@ -56,6 +58,8 @@ class IpInput:
             # Of flags and offset all but DF is looked at: that differs within a flow, and says nothing here.
             if packet.read_bits(ip.place, IPv4.fragment.start + 2, FRAGMENT.bit_length(), "IPv4.fragment"):
                 return packet.drop("fragment_policy")
+            if _is_martian(ip.source):
+                return packet.drop("ip_header")
         return self._protocols.deliver(ip.protocol, packet, ip)
 
     @staticmethod
@@ -77,3 +81,8 @@ class IpInput:
         if port.mac is not None and not is_group(ethernet.destination) and ethernet.destination != port.mac:
             return 0, 0
         return protocol, Ethernet.SIZE
+
+
+def _is_martian(source: int) -> bool:
+    """A source that nobody can have, which ip_route_input_slow refuses: a group, all, 0.0.0.0, 127/8."""
+    return is_multicast(source) or source in (0, BROADCAST) or source >> 24 == 127
