@@ -165,5 +165,5 @@ class LinkAddress(Header):
 
 
 def solicited_node(address: int) -> int:
-    """The group that solicitations for the address go to: ff02::1:ffXX:XXXX (RFC 4291 2.7.1)."""
+    """The group that solicitations for the address go to: ff02::1:ff00:0/104 (RFC 4291 2.7.1)."""
     return 0xFF02 << 112 | 0x1FF << 24 | address & 0xFFFFFF
