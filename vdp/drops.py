@@ -9,7 +9,7 @@ of them, so that no plugin can crowd out the others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from vdp.engine.native import MAX_REASONS, engine_reasons
@@ -34,6 +34,10 @@ class Drops:
     def __init__(self) -> None:
         self._reasons = [DropReason(code, name, text) for code, (name, text) in enumerate(engine_reasons())]
         self._by_name = {reason.name: reason for reason in self._reasons}
+        #: Of plugins that are gone; their codes may be in counters for ever.
+        self._retired: set[str] = set()
+        #: Told how to take back what was registered, should its plugin turn out to fail.
+        self.undoable: Callable[[Callable[[], None]], None] = lambda undo: None
 
     def __iter__(self) -> Iterator[DropReason]:
         return iter(self._reasons)
@@ -50,18 +54,32 @@ class Drops:
             raise ValueError(f"drop reason {name!r} of plugin {plugin!r}: lower-case letters, digits, _ only")
         full = f"plugin_{plugin.replace('-', '_')}_{name}"
         known = self._by_name.get(full)
+        if known is not None and full in self._retired and known.plugin == plugin:
+            self._retired.discard(full)
+            self._reasons[known.code] = self._by_name[full] = DropReason(known.code, full, text, plugin)
+            return known.code
         if known is not None:
             if (known.plugin, known.text) != (plugin, text):
                 raise ValueError(f"drop reason {full} is registered already, as {known.text!r}")
             return known.code
-        if sum(reason.plugin == plugin for reason in self._reasons) >= MOST_PER_PLUGIN:
+        mine = [each for each in self._reasons if each.plugin == plugin and each.name not in self._retired]
+        if len(mine) >= MOST_PER_PLUGIN:
             raise ValueError(f"plugin {plugin!r} has {MOST_PER_PLUGIN} drop reasons already")
         if len(self._reasons) >= MAX_REASONS:
             raise ValueError(f"no more than {MAX_REASONS} drop reasons fit")
         reason = DropReason(len(self._reasons), full, text, plugin)
         self._reasons.append(reason)
         self._by_name[full] = reason
+        self.undoable(self._forget_last)
         return reason.code
+
+    def retire(self, plugin: str) -> None:
+        """The plugin is gone; should it come back, its reasons may have other texts then."""
+        self._retired.update(reason.name for reason in self._reasons if reason.plugin == plugin)
+
+    def _forget_last(self) -> None:
+        """What comes last is taken back first, so that codes stay what they are."""
+        del self._by_name[self._reasons.pop().name]
 
     def code(self, name: str) -> int:
         """KeyError where there is no reason of that name."""

@@ -1,4 +1,4 @@
-"""The hooks of a plugin.  pluggy calls them when the dataplane starts, never per packet.
+"""The hooks of a plugin.  pluggy calls them when the dataplane or the plugin starts, never per packet.
 
 A plugin is a module, named by an entry point in the group `vdp`; it implements those of
 these functions that it needs, marked with `vdp.api.hookimpl`, and says `vdp_api = 1`.
@@ -35,7 +35,7 @@ def vdp_drop_reasons() -> Mapping[str, str]:  # type: ignore[empty-body]
 
 @hookspec
 def vdp_register(datapath: Datapath) -> None:
-    """Register protocol handlers in `datapath.registry`.  Before any port is opened."""
+    """Register protocol handlers in `datapath.registry`.  At the start, before any port is opened."""
 
 
 @hookspec
@@ -50,4 +50,4 @@ def vdp_start(datapath: Datapath) -> None:
 
 @hookspec
 def vdp_stop(datapath: Datapath) -> None:
-    """The dataplane stops; ports are still open."""
+    """The dataplane stops, or the plugin is unloaded; ports are still open."""

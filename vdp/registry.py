@@ -5,19 +5,26 @@ gre_cisco_proto_list with any number of priorities: lower is asked first, a take
 priority is refused naming both owners, only the owner removes, the first answer other
 than REJECT ends the walk, and REJECT leaves the packet as it was.
 
-Handlers run in the slow path only, once a flow.  One that raises counts as REJECT.
+Handlers run in the slow path only, once a flow.  One that raises counts as REJECT; one that
+takes too long is interrupted, and its packet dropped; one that does so again and again is
+passed over (vdp.quarantine).  When a removal returns, no flow rests on what the handler
+decided, and no packet is offered to it.
 """
 
 from __future__ import annotations
 
 import errno
 import time
-from bisect import insort
+import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Concatenate, Protocol
 
+from vdp.quarantine import Conduct
+from vdp.time_limit import HandlerTimeout, TimeLimit, is_others
 from vdp.trace import HeaderBudget, Truncated, Undecided
 from vdp.verdict import Verdict
 
@@ -30,14 +37,23 @@ Receive = Callable[Concatenate["Packet", ...], Verdict]
 class Host(Protocol):
     """What a registry asks of its dataplane."""
 
+    #: How long a handler may take.
+    limit: TimeLimit
+
     def handler_failed(self, registered: Registered, error: BaseException) -> None:
-        """A handler raised; the packet goes on as if rejected."""
+        """A handler raised, or was interrupted (HandlerTimeout)."""
 
     def handlers_changed(self, name: str) -> None:
         """A list or table has other handlers now: what it decided is to be decided anew."""
 
     def new_counter(self) -> int:
         """An engine counter."""
+
+    def retire(self, counters: Iterable[int]) -> None:
+        """Give engine counters back, as soon as no flow counts by them."""
+
+    def undoable(self, undo: Callable[[], None]) -> None:
+        """Something was registered: `undo` takes it back, if its plugin turns out to fail."""
 
 
 class RegistryError(OSError):
@@ -46,7 +62,10 @@ class RegistryError(OSError):
 
 @dataclass(slots=True, eq=False)
 class Registered:
-    """A handler in a list or table, and what became of the packets that it was offered."""
+    """A handler in a list or table, and what became of the packets that it was offered.
+
+    `error` (Linux err_handler) gets the front of a packet that we sent, as an ICMP error quotes it.
+    """
 
     list: str
     priority: int
@@ -58,40 +77,95 @@ class Registered:
     counters: dict[str, int] = field(default_factory=dict)
     #: The same for traces: how often it ran.
     verdicts: Counter[str] = field(default_factory=Counter)
+    #: What its error handler made of ICMP errors: a verdict, or "error" where it raised.
+    errors: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     last_error: str = ""
+    conduct: Conduct = field(default_factory=Conduct)
 
     def offer(self, packet: Packet, args: tuple[Any, ...], host: Host) -> Verdict:
-        """Ask the handler.  An exception is REJECT; short packets and deep headers are the caller's."""
+        """Ask the handler.  An exception is REJECT; short packets, deep headers and timeouts pass."""
         state = packet.checkpoint()
         started = time.perf_counter()
+        run = host.limit.enter()
         try:
             verdict = self.receive(packet, *args)
             if not isinstance(verdict, Verdict):
                 raise TypeError(f"{self.name} answered {verdict!r}, not a Verdict")
             outcome = verdict.value
         except (Truncated, HeaderBudget):
-            self.verdicts["drop"] += 1
-            packet.trace.asked.append((self.list, self.name, "drop"))
+            self._came_to("drop", packet, state, Verdict.REJECT)
             raise
         except Undecided:
             raise
+        except HandlerTimeout as timeout:
+            is_mine = timeout.run is run
+            if is_mine:
+                self._failed(timeout, host)
+            self._came_to("timeout" if is_mine else "drop", packet, state, Verdict.REJECT)
+            raise
         except (Exception, SystemExit) as error:
-            self.last_error = f"{type(error).__name__}: {error}"
-            host.handler_failed(self, error)
+            self._failed(error, host)
             verdict, outcome = Verdict.REJECT, "error"
         finally:
+            host.limit.leave(run)
             self.seconds += time.perf_counter() - started
+        self._came_to(outcome, packet, state, verdict)
+        return verdict
+
+    def _came_to(self, outcome: str, packet: Packet, state: Any, verdict: Verdict) -> None:
+        """Count the outcome; where the packet is not the handler's, all that it did is undone."""
         self.verdicts[outcome] += 1
         packet.trace.asked.append((self.list, self.name, outcome))
         if verdict is Verdict.REJECT:
             packet.restore(state)
         packet.count_since(state, self.counters[outcome])
+
+    def _failed(self, error: BaseException, host: Host) -> None:
+        self.last_error = fault(error)
+        host.handler_failed(self, error)
+
+    def offer_error(self, packet: Packet, args: tuple[Any, ...], host: Host) -> Verdict:
+        """Ask the error handler about a packet that was sent, and quoted; REJECT where there is none.
+
+        What it can not read, because the quotation is cut, is REJECT too, and so are an exception
+        and a timeout.
+        """
+        if self.error is None or self.conduct.is_out:
+            return Verdict.REJECT
+        state = packet.checkpoint()
+        started = time.perf_counter()
+        run = host.limit.enter()
+        try:
+            verdict = self.error(packet, *args)
+            if not isinstance(verdict, Verdict):
+                raise TypeError(f"the error handler of {self.name} answered {verdict!r}, not a Verdict")
+            outcome = verdict.value
+        except (Truncated, HeaderBudget):
+            verdict, outcome = Verdict.REJECT, "reject"
+        except (Exception, SystemExit, HandlerTimeout) as error:
+            self._failed(error, host)
+            verdict, outcome = Verdict.REJECT, "error"
+        finally:
+            host.limit.leave(run)
+            self.seconds += time.perf_counter() - started
+        self.errors[outcome] += 1
+        packet.restore(state)
         return verdict
 
 
-#: What an offer can come to: the verdicts, and an exception.
-OUTCOMES = (*(verdict.value for verdict in Verdict), "error")
+#: What an offer can come to: the verdicts, an exception, an interruption.
+OUTCOMES = (*(verdict.value for verdict in Verdict), "error", "timeout")
+
+
+def fault(error: BaseException) -> str:
+    """An exception in a line: what, and where; in the plugin, if the way there leads through one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    plugins = [frame for frame in frames if is_others(frame.filename)]
+    where = (plugins or frames)[-1:]
+    place = "".join(f" ({'/'.join(PurePath(at.filename).parts[-2:])}:{at.lineno})" for at in where)
+    what = str(error) if isinstance(error, HandlerTimeout) else f"{type(error).__name__}: {error}"
+    return " ".join(f"{what}{place}".split())
 
 
 def _counters(host: Host) -> dict[str, int]:
@@ -121,7 +195,9 @@ class HandlerList:
                     f"is taken by {other.name} of {other.owner}",
                 )
         registered = Registered(self.name, priority, name, owner, receive, error, _counters(self._host))
-        insort(self._handlers, registered, key=lambda item: item.priority)
+        # Another list each time: a walk that is under way ends with the handlers that it began with.
+        self._handlers = sorted([*self._handlers, registered], key=lambda item: item.priority)
+        self._host.undoable(partial(self._take_out, [registered]))
         self._host.handlers_changed(self.name)
         return registered
 
@@ -132,19 +208,37 @@ class HandlerList:
                 errno.EINVAL,
                 f"{self.name}: {registered.name} of {registered.owner} is not {owner}'s to remove",
             )
-        self._handlers.remove(registered)
-        self._host.handlers_changed(self.name)
+        self._take_out([registered])
 
     def remove_owner(self, owner: str) -> None:
         """Take out everything that `owner` registered."""
-        self._handlers = [item for item in self._handlers if item.owner != owner]
+        self._take_out([item for item in self._handlers if item.owner == owner])
+
+    def _take_out(self, handlers: Sequence[Registered]) -> None:
+        """synchronize_net: the engine has no flow of theirs when this returns."""
+        gone = [item for item in self._handlers if item in handlers]
+        if not gone:
+            return
+        self._handlers = [item for item in self._handlers if item not in gone]
         self._host.handlers_changed(self.name)
+        for item in gone:
+            self._host.retire(item.counters.values())
 
     def deliver(self, packet: Packet, *args: Any) -> Verdict:
         """Ask the handlers in order; REJECT when all of them say so, or there are none."""
         packet.depends(("handlers", self.name))
         for registered in self._handlers:
+            if registered.conduct.is_out:
+                continue
             verdict = registered.offer(packet, args, self._host)
+            if verdict is not Verdict.REJECT:
+                return verdict
+        return Verdict.REJECT
+
+    def deliver_error(self, packet: Packet, *args: Any) -> Verdict:
+        """Ask the error handlers in order, about a quoted packet; the first that knows it ends the walk."""
+        for registered in self._handlers:
+            verdict = registered.offer_error(packet, args, self._host)
             if verdict is not Verdict.REJECT:
                 return verdict
         return Verdict.REJECT
@@ -161,6 +255,9 @@ class SlotTable:
 
     def __iter__(self) -> Iterator[Registered]:
         return iter(item for _, item in sorted(self._slots.items()))
+
+    def __len__(self) -> int:
+        return len(self._slots)
 
     def __contains__(self, slot: int) -> bool:
         return slot in self._slots
@@ -180,6 +277,7 @@ class SlotTable:
             )
         registered = Registered(self.name, slot, name, owner, receive, error, _counters(self._host))
         self._slots[slot] = registered
+        self._host.undoable(partial(self._take_out, [registered]))
         self._host.handlers_changed(self.name)
         return registered
 
@@ -189,21 +287,41 @@ class SlotTable:
             raise RegistryError(
                 errno.EBUSY, f"{self.name}: slot {registered.priority} is not {owner}'s to remove"
             )
-        del self._slots[registered.priority]
-        self._host.handlers_changed(self.name)
+        self._take_out([registered])
 
     def remove_owner(self, owner: str) -> None:
         """Take out everything that `owner` registered."""
-        self._slots = {slot: item for slot, item in self._slots.items() if item.owner != owner}
+        self._take_out([item for item in self._slots.values() if item.owner == owner])
+
+    def _take_out(self, handlers: Sequence[Registered]) -> None:
+        """synchronize_net: the engine has no flow of theirs when this returns."""
+        gone = [item for item in self._slots.values() if item in handlers]
+        if not gone:
+            return
+        self._slots = {slot: item for slot, item in self._slots.items() if item not in gone}
         self._host.handlers_changed(self.name)
+        for item in gone:
+            self._host.retire(item.counters.values())
 
     def deliver(self, slot: int, packet: Packet, *args: Any) -> Verdict:
         """Ask the slot's handler; REJECT when there is none."""
         packet.depends(("handlers", self.name))
         registered = self._slots.get(slot)
-        if registered is None:
+        if registered is None or registered.conduct.is_out:
             return Verdict.REJECT
         return registered.offer(packet, args, self._host)
+
+    def hears_errors(self, slot: int) -> bool:
+        """Whether the slot's handler wants to know of ICMP errors."""
+        registered = self._slots.get(slot)
+        return registered is not None and registered.error is not None
+
+    def deliver_error(self, slot: int, packet: Packet, *args: Any) -> Verdict:
+        """Ask the slot's error handler; REJECT when there is none."""
+        registered = self._slots.get(slot)
+        if registered is None:
+            return Verdict.REJECT
+        return registered.offer_error(packet, args, self._host)
 
 
 class Registry:

@@ -11,15 +11,17 @@ import errno
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from vdp.engine.interface import Engine, Match, Resolution, Resolve, Upcall, UpcallReason
 from vdp.engine.program import Program
 from vdp.flows import Flow, FlowIndex
 from vdp.links.paths import PathPending, Way
+from vdp.time_limit import HandlerTimeout
 from vdp.trace import Trace
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class SlowPath:
         self._crowded: set[int] = set()
         #: Flows are being decided that are not in the index yet: revalidation waits for them.
         self._is_deciding = False
+        self._afterwards: list[Callable[[], None]] = []
 
     # -- upcalls --------------------------------------------------------------------------
 
@@ -111,7 +114,7 @@ class SlowPath:
     def _serve(self, worker: int, upcalls: list[Upcall]) -> None:
         resolutions: list[Resolution] = []
         traced: list[tuple[Trace, Match, Program] | None] = []
-        fresh: list[Match] = []
+        fresh = Matches()
         for upcall in upcalls:
             started = time.perf_counter()
             resolution, result = self._decide(worker, upcall, fresh)
@@ -134,7 +137,7 @@ class SlowPath:
                 self._not_installed(-outcome, match.in_port)
 
     def _decide(
-        self, worker: int, upcall: Upcall, fresh: list[Match]
+        self, worker: int, upcall: Upcall, fresh: Matches
     ) -> tuple[Resolution | None, tuple[Trace, Match, Program] | None]:
         """What becomes of one upcall; no resolution when it is held back."""
         token = upcall.token
@@ -142,7 +145,7 @@ class SlowPath:
             self._datapath.act(upcall)
             return Resolution(token, Resolve.CONSUME), None
         # A packet of a flow that this very batch installs is looked up again instead.
-        if any(takes(match, upcall) for match in fresh):
+        if fresh.take(upcall):
             return Resolution(token, Resolve.RETRY), None
         try:
             trace, program = self._datapath.trace(upcall.in_port, upcall.data, upcall.length, upcall.meta)
@@ -152,7 +155,7 @@ class SlowPath:
             self._commit(trace)
             return Resolution(token, Resolve.EXECUTE, program=program), None
         match = trace.match()
-        fresh.append(match)
+        fresh.add(match)
         return Resolution(token, Resolve.INSTALL, match, program), (trace, match, program)
 
     def _commit(self, trace: Trace) -> None:
@@ -163,8 +166,9 @@ class SlowPath:
     def _guarded(self, effect: Callable[[], None]) -> None:
         """An effect that a handler asked for; when it fails, nothing else does."""
         try:
-            effect()
-        except Exception as error:
+            with self._datapath.limit.enter():
+                effect()
+        except (Exception, HandlerTimeout) as error:
             cause = ("effect", type(error))
             self._datapath.say(logging.ERROR, cause, "an effect failed: %r", error, exc_info=error)
 
@@ -180,14 +184,18 @@ class SlowPath:
     # -- waiting for a way ----------------------------------------------------------------
 
     def _hold(self, way: Way, worker: int, token: int) -> Resolution | None:
-        waiting = self._held.setdefault(way, deque())
+        waiting = self._held.get(way, ())
         if len(waiting) >= MOST_HELD or sum(map(len, self._held.values())) >= self._most_held:
             return self._give_up(token)
-        waiting.append(Held(worker, token, time.monotonic() + HOLD_S))
+        self._held.setdefault(way, deque()).append(Held(worker, token, time.monotonic() + HOLD_S))
         return None
 
     def _give_up(self, token: int) -> Resolution:
         return Resolution(token, Resolve.DROP, reason=self._datapath.drops.code("neighbour_failed"))
+
+    def holds(self, way: Way) -> bool:
+        """Whether packets wait for the way."""
+        return way in self._held
 
     def release(self, way: Way) -> None:
         """The way is known now: try its packets again."""
@@ -221,11 +229,35 @@ class SlowPath:
         try:
             for _ in range(MOST_ROUNDS):
                 if not self._stale:
-                    return
+                    break
                 tags, self._stale = self._stale, set()
                 self._retrace_all(self.index.depending_on(tags))
         finally:
             self._is_deciding = False
+        if not self._stale:
+            afterwards, self._afterwards = self._afterwards, []
+            for act in afterwards:
+                act()
+
+    def when_revalidated(self, act: Callable[[], None]) -> None:
+        """Do it as soon as no flow rests on what has changed: at once, or behind the batch under way."""
+        if self._is_deciding or self._stale:
+            self._afterwards.append(act)
+        else:
+            act()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Changes that belong together: what rests on them is traced again once, at the end."""
+        if self._is_deciding:
+            yield
+            return
+        self._is_deciding = True
+        try:
+            yield
+        finally:
+            self._is_deciding = False
+            self.revalidate()
 
     def _retrace_all(self, flows: list[Flow]) -> None:
         """No more of them than can be traced in a moment: who can make flows must not stop the loop."""
@@ -236,9 +268,10 @@ class SlowPath:
             self._retrace(flow)
 
     def _retrace(self, flow: Flow) -> None:
-        """As OVS's revalidators: same mask and program, it stays; else it goes, and a packet asks anew.
+        """As OVS's revalidators: what comes out the same stays.  What does not makes no packet miss.
 
-        Where only the program differs, it is exchanged, and no packet misses.
+        Where only the program differs, it is exchanged; for another match there is a new flow
+        before the old one goes.
         """
         try:
             trace, program = self._datapath.trace(flow.match.in_port, flow.data, flow.length, flow.meta)
@@ -246,7 +279,11 @@ class SlowPath:
             self._remove([flow], "revalidated")
             return
         match = trace.match()
-        if not trace.cacheable or match != flow.match:
+        if not trace.cacheable:
+            self._remove([flow], "revalidated")
+            return
+        if match != flow.match:
+            self._install_beside(flow, trace, match, program)
             self._remove([flow], "revalidated")
             return
         if program != flow.program:
@@ -259,6 +296,17 @@ class SlowPath:
         renewed.seen_ns = flow.seen_ns
         self.index.discard(flow.worker, flow.id)
         self.index.add(renewed)
+
+    def _install_beside(self, flow: Flow, trace: Trace, match: Match, program: Program) -> None:
+        """The flow's successor, whose match is another.  Where there is no room, its packets ask anew."""
+        try:
+            id = self._engine.install(flow.worker, match, program)
+        except OSError:  # EEXIST: another flow's successor is the same
+            return
+        successor = Flow.of(flow.worker, id, trace, match, program, self._engine.clock())
+        successor.seen_ns = flow.seen_ns
+        self.index.add(successor)
+        self.inserts += 1
 
     def _remove(self, flows: list[Flow], why: str) -> None:
         for worker in range(self._engine.workers):
@@ -312,13 +360,42 @@ class SlowPath:
             self._remove(flows, "limit")
 
 
-def takes(match: Match, upcall: Upcall) -> bool:
-    """Whether a flow would take the packet of an upcall."""
-    if match.in_port != upcall.in_port or not match.min_length <= upcall.length <= match.max_length:
-        return False
-    size = len(match.mask)
-    window = int.from_bytes(upcall.data[:size].ljust(size, b"\0"), "big")
-    meta = int.from_bytes(upcall.meta, "big")
-    return window & int.from_bytes(match.mask, "big") == int.from_bytes(
-        match.value, "big"
-    ) and meta & int.from_bytes(match.meta_mask, "big") == int.from_bytes(match.meta_value, "big")
+class Matches:
+    """Matches of a batch: whether one of them takes a packet, whatever their number."""
+
+    def __init__(self) -> None:
+        self._values: dict[Shape, set[tuple[int, int]]] = {}
+
+    def add(self, match: Match) -> None:
+        shape = Shape(
+            match.in_port,
+            match.min_length,
+            match.max_length,
+            len(match.mask),
+            int.from_bytes(match.mask, "big"),
+            int.from_bytes(match.meta_mask, "big"),
+        )
+        value = int.from_bytes(match.value, "big"), int.from_bytes(match.meta_value, "big")
+        self._values.setdefault(shape, set()).add(value)
+
+    def take(self, upcall: Upcall) -> bool:
+        """Whether a flow of theirs would take the packet of an upcall."""
+        return any(shape.value(upcall) in values for shape, values in self._values.items())
+
+
+class Shape(NamedTuple):
+    """What matches can have in common: all but the value."""
+
+    in_port: int
+    min_length: int
+    max_length: int
+    window: int
+    mask: int
+    meta_mask: int
+
+    def value(self, upcall: Upcall) -> tuple[int, int] | None:
+        """What a match of this shape that takes the packet has as its value; None where none does."""
+        if self.in_port != upcall.in_port or not self.min_length <= upcall.length <= self.max_length:
+            return None
+        window = int.from_bytes(upcall.data[: self.window].ljust(self.window, b"\0"), "big")
+        return window & self.mask, int.from_bytes(upcall.meta, "big") & self.meta_mask

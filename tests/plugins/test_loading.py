@@ -69,12 +69,14 @@ def hook(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     return {name: hookimpl(function)}
 
 
+@pytest.mark.conformance("A14")
 def test_the_three_built_in_plugins_are_installed_and_take_part_like_any_other() -> None:
     found = loader.installed()
     assert {"gre", "gretap", "wccp"} <= set(found)
     assert all(isinstance(point, EntryPoint) for point in found.values())
 
 
+@pytest.mark.conformance("A14")
 def test_nothing_that_is_not_listed_is_imported(offer: Callable[..., dict[str, Point]]) -> None:
     points = offer(listed=module(), unlisted=module())
     plugins = Plugins()
@@ -95,12 +97,13 @@ def raising(**arguments: object) -> None:
     raise ZeroDivisionError("in a hook")
 
 
+@pytest.mark.conformance("A14")
 @pytest.mark.parametrize(
     ("made", "words"),
     [
         (broken_import, "can not be imported: ModuleNotFoundError: No module named 'scipy'"),
         (module(vdp_api=2), "is made for API version 2; this vdp has 1"),
-        (types.ModuleType("bare"), "is made for API version None; this vdp has 1"),
+        (types.ModuleType("bare"), "does not say vdp_api = 1, the API it is made for"),
         (module(**hook("vdp_link_kinds", lambda: raising())), "failed: ZeroDivisionError: in a hook"),
         (module(**hook("vdp_mistyped", lambda: None)), "failed: PluginValidationError"),
     ],
@@ -136,6 +139,7 @@ def test_strictly_the_first_failure_is_raised(offer: Callable[..., dict[str, Poi
     assert points["good"].loads == 0
 
 
+@pytest.mark.conformance("A12")
 def test_a_link_kind_is_given_once(offer: Callable[..., dict[str, Point]]) -> None:
     offer(other=module(**hook("vdp_link_kinds", lambda: [types.SimpleNamespace(name="gre")])))
     plugins = Plugins()
@@ -144,6 +148,7 @@ def test_a_link_kind_is_given_once(offer: Callable[..., dict[str, Point]]) -> No
     assert plugins.kinds_of == {"gre": ["gre"]}
 
 
+@pytest.mark.conformance("A12")
 def test_nothing_is_left_of_a_plugin_that_fails_while_registering(
     offer: Callable[..., dict[str, Point]], make_engine: EngineFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -166,6 +171,7 @@ def test_nothing_is_left_of_a_plugin_that_fails_while_registering(
     assert "plugin broken failed: ZeroDivisionError: half way" in caplog.text
 
 
+@pytest.mark.conformance("A5", "A14")
 def test_a_plugin_that_takes_a_taken_priority_fails_and_names_both(
     offer: Callable[..., dict[str, Point]], make_engine: EngineFactory
 ) -> None:
@@ -179,6 +185,7 @@ def test_a_plugin_that_takes_a_taken_priority_fails_and_names_both(
         Dataplane(make_engine(), ("gre", "late"))
 
 
+@pytest.mark.conformance("A14")
 def test_a_plugins_handlers_drop_reasons_and_stages_are_in_force(
     offer: Callable[..., dict[str, Point]], make_engine: EngineFactory
 ) -> None:
