@@ -19,7 +19,8 @@ int vdp_flow_table_new(struct vdp_worker *worker)
     table->size = worker->engine->config.flows;
     table->slots = calloc(table->size, sizeof(struct vdp_flow *));
     table->unused = calloc(table->size, sizeof *table->unused);
-    if (!table->slots || !table->unused)
+    table->shared = vdp_shared_new();
+    if (!table->slots || !table->unused || !table->shared)
         return -ENOMEM;
     for (uint32_t i = 0; i < table->size; i++)
         table->unused[i] = table->size - 1 - i;
@@ -32,6 +33,7 @@ void vdp_flow_table_free(struct vdp_worker *worker)
         return;
     free(worker->flows->slots);
     free(worker->flows->unused);
+    vdp_shared_free(worker->flows->shared);
     free(worker->flows);
 }
 
@@ -56,10 +58,15 @@ int64_t vdp_flow_add(struct vdp_worker *worker, const struct vdp_match *match,
 {
     struct vdp_flow_table *table = worker->flows;
     struct vdp_queue *queue = match ? vdp_worker_queue(worker, match->in_port) : NULL;
+    const struct vdp_compiled *shared =
+        vdp_shared_take(table->shared, program, vdp_compiled_size(program));
     struct vdp_flow *flow = NULL;
     int result;
 
-    if (!match || !match_holds(match))
+    free(program);
+    if (!shared)
+        result = -ENOMEM;
+    else if (!match || !match_holds(match))
         result = -EINVAL;
     else if (!queue)
         result = -ENODEV;
@@ -68,13 +75,13 @@ int64_t vdp_flow_add(struct vdp_worker *worker, const struct vdp_match *match,
     else
         result = vdp_classifier_insert(worker, queue, match, &flow);
     if (result < 0) {
-        free(program);
+        vdp_shared_give(table->shared, shared);
         return result;
     }
     uint32_t slot = table->unused[table->size - ++table->count];
     table->slots[slot] = flow;
     flow->slot = slot;
-    flow->program = program;
+    flow->program = shared;
     flow->stats.id = ++table->serial << (WORKER_BITS + SLOT_BITS) | (uint64_t)slot << WORKER_BITS |
                      worker->index;
     flow->stats.used_ns = worker->now_ns;
@@ -172,9 +179,13 @@ static int replace(struct vdp_worker *worker, void *argument)
 
     if (!flow)
         return -ENOENT;
-    struct vdp_compiled *before = flow->program;
-    flow->program = wanted->program;
-    wanted->program = before;
+    struct vdp_shared *shared = worker->flows->shared;
+    const struct vdp_compiled *program =
+        vdp_shared_take(shared, wanted->program, vdp_compiled_size(wanted->program));
+    if (!program)
+        return -ENOMEM;
+    vdp_shared_give(shared, flow->program);
+    flow->program = program;
     return 0;
 }
 
@@ -190,7 +201,7 @@ int vdp_flow_replace(struct vdp_engine *engine, uint32_t worker, uint64_t id,
     if (!wanted.program)
         return result;
     result = vdp_worker_call(worker_of(engine, worker), replace, &wanted);
-    free(wanted.program); /* the old one, or the new one that found no flow */
+    free(wanted.program);
     return result;
 }
 

@@ -1,20 +1,29 @@
-/* Flows: programs (program.c), the classifier (classify.c) and the table (flow.c). */
+/* Flows: programs (program.c), the classifier (classify.c), lookups (lookup.c), the table
+ * (flow.c). */
 #ifndef VDP_FLOW_H
 #define VDP_FLOW_H
 
-#include "internal.h"
+#include "mask.h"
+#include "shared.h"
 
-enum {
-    VDP_WINDOW_WORDS = VDP_WINDOW / 8,
-    VDP_KEY_WORDS = (VDP_WINDOW + VDP_META_SIZE) / 8
-};
-
-/* A checked program in one piece: actions, then the constants. */
+/* A checked program in one piece: actions, then the constants.  What it touches that other
+ * programs do not: the last counter, state and output of its straight run, 0 for none. */
 struct vdp_compiled {
     uint32_t count, blob_size;
-    const uint8_t *blob;
+    uint32_t counter, state, output;
+    uint32_t straight; /* actions of that run */
     struct vdp_action actions[];
 };
+
+static inline const uint8_t *vdp_compiled_blob(const struct vdp_compiled *program)
+{
+    return (const uint8_t *)(program->actions + program->count);
+}
+
+static inline size_t vdp_compiled_size(const struct vdp_compiled *program)
+{
+    return sizeof *program + program->count * sizeof *program->actions + program->blob_size;
+}
 
 struct vdp_entry {
     uint64_t hash;
@@ -22,28 +31,23 @@ struct vdp_entry {
 };
 
 /* Flows of one in-port that share a mask: a hash table over the masked words, with linear
- * probing, at most half full: a flow that is not there costs one cache line.
- *
- *   word[]: numbers of the 8-byte words with mask bits, first window_count of the
- *   packet's window, then those of the metadata (counted from VDP_WINDOW_WORDS) */
+ * probing, at most half full: a flow that is not there costs one cache line. */
 struct vdp_subtable {
-    uint32_t window_count, word_count;
-    uint32_t extent; /* last masked byte of the window, plus 1 */
-    uint32_t flow_count, entry_count; /* a power of two */
-    uint64_t hits;   /* since the last sorting, older ones halved */
+    const struct vdp_mask *mask; /* shared */
     struct vdp_entry *entries;
-    uint8_t word[VDP_KEY_WORDS];
-    uint64_t mask[VDP_KEY_WORDS];
+    uint32_t flow_count, entry_count; /* a power of two */
+    uint64_t hits; /* since the last sorting, older ones halved */
 };
 
+/* Begins on a cache line. */
 struct vdp_flow {
-    struct vdp_subtable *subtable;
-    struct vdp_compiled *program;
+    const struct vdp_mask *mask;         /* its subtable's */
+    const struct vdp_compiled *program;  /* shared */
     uint64_t hash;
     uint32_t min_length, max_length;
     uint32_t in_port, slot;
     struct vdp_flow_stats stats;
-    uint64_t key[]; /* masked words, as many as the subtable has */
+    uint64_t key[]; /* masked words, as many as the mask has */
 };
 
 /* Flows of what comes in by one port. */
@@ -58,6 +62,7 @@ struct vdp_classifier {
 struct vdp_flow_table {
     struct vdp_flow **slots;
     uint32_t *unused; /* a stack of free slots */
+    struct vdp_shared *shared; /* masks and programs */
     uint32_t size, count;
     uint64_t serial;
 };
@@ -69,10 +74,18 @@ struct vdp_compiled *vdp_program_compile(const struct vdp_program *program, int 
 void vdp_execute(struct vdp_worker *worker, const struct vdp_compiled *program,
                  struct vdp_packet *packet, uint32_t start);
 
+/* lookup.c.  The flow of each packet by its in-port, NULL where none takes it; at most
+ * VDP_BATCH.  Has what running them will touch fetched meanwhile. */
+void vdp_lookup(struct vdp_worker *worker, struct vdp_packet *const *packets, uint32_t count,
+                struct vdp_flow **flows);
+
+static inline bool vdp_flow_matches(const struct vdp_flow *flow, const struct vdp_packet *packet)
+{
+    return packet->length >= flow->min_length && packet->length <= flow->max_length &&
+           vdp_mask_matches(flow->mask, packet, flow->key);
+}
+
 /* classify.c */
-struct vdp_flow *vdp_classifier_lookup(struct vdp_worker *worker, struct vdp_classifier *classifier,
-                                       const struct vdp_packet *packet);
-bool vdp_flow_matches(const struct vdp_flow *flow, const struct vdp_packet *packet);
 /* Insert a flow for a checked match: 0, -EEXIST, -E2BIG, -ENOMEM. */
 int vdp_classifier_insert(struct vdp_worker *worker, struct vdp_queue *queue,
                           const struct vdp_match *match, struct vdp_flow **flow);

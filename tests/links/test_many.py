@@ -1,0 +1,96 @@
+"""What a link costs beside many others: nothing is asked, or told, of all of them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network
+
+import pytest
+
+from tests.plane import L2, L3, MAC_A, A, MakePlane, Plane
+from vdp.forwarding.routes import Route
+from vdp.links.gre_tunnel import GreTunnel
+from vdp.packet import Packet
+from vdp.testing.builders import ETH_IPV4, IP_GRE, ethernet, gre, ipv4, udp
+from vdp.testing.paths import StaticPaths
+
+COUNT = 200
+REMOTE = IPv4Address("10.0.0.1")
+FAR = IPv4Address("100.0.0.0")
+
+
+@pytest.fixture
+def paths() -> StaticPaths:
+    return StaticPaths()
+
+
+@pytest.fixture
+def plane(make_plane: MakePlane, paths: StaticPaths) -> Plane:
+    """Two hundred gre links, each with a network behind it, between an Ethernet underlay and `lan`."""
+    plane = make_plane(("gre",), paths)
+    plane.port("underlay", L2, mac=MAC_A)
+    plane.port("lan", L3)
+    for number in range(COUNT):
+        plane.link(f"g{number}", "gre", local=A, remote=str(REMOTE + number))
+    networks = (Route(IPv4Network((int(FAR) + (n << 8), 24)), f"g{n}") for n in range(COUNT))
+    plane.route(Route(IPv4Network("172.16.0.0/16"), "lan"), *networks)
+    return plane
+
+
+def inner(number: int) -> bytes:
+    return ipv4(str(FAR + (number << 8) + 1), "172.16.0.1", udp(1, 2, b"hello"))
+
+
+def outgoing(number: int) -> bytes:
+    return ipv4("172.16.0.1", str(FAR + (number << 8) + 1), udp(1, 2, b"hello"))
+
+
+def test_only_the_links_that_follow_a_way_are_told_of_it(
+    plane: Plane, paths: StaticPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(GreTunnel, "path_changed", lambda self, way, path: told.append(self.name))
+    datapath = plane.datapath
+    way = datapath.links["g7"].way
+    assert way is not None
+    datapath._path_changed(way, None)
+    assert told == ["g7"]
+    plane.remove_link("g7")
+    datapath._path_changed(way, None)
+    assert told == ["g7"]
+
+
+def test_a_changed_link_follows_its_new_way_only(plane: Plane) -> None:
+    link = plane.datapath.links["g7"]
+    before = link.way
+    plane.change_link("g7", local=A, remote="10.9.9.9")
+    assert link.way is not None
+    assert link.way != before
+    assert plane.datapath._followers[link.way] == {link}
+    assert before not in plane.datapath._followers
+
+
+def test_tunnels_share_their_masks(plane: Plane) -> None:
+    for number in range(COUNT):
+        outer = ipv4(str(REMOTE + number), A, gre(inner(number), ETH_IPV4), protocol=IP_GRE)
+        plane.send("underlay", ethernet(outer, to=MAC_A.hex(":")))
+        plane.send("lan", outgoing(number))
+    assert len(plane.received("lan")) == COUNT
+    assert len(plane.received("underlay")) == COUNT
+    for port in ("underlay", "lan"):
+        flows = plane.flows(port)
+        assert len(flows) == COUNT
+        assert len({flow.match.mask for flow in flows}) == 1
+
+
+def test_a_route_is_found_among_many_by_few_looks(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    read_bits = Packet.read_bits
+
+    def counted(self: Packet, place: int, at: int, bits: int, label: str = "") -> int:
+        looks.append(label)
+        return read_bits(self, place, at, bits, label)
+
+    monkeypatch.setattr(Packet, "read_bits", counted)
+    plane.send("lan", outgoing(COUNT - 1))
+    assert len(plane.received("underlay")) == 1
+    assert looks.count("destination") == 3  # bytes of a /24

@@ -1,0 +1,18 @@
+/* Contents that flows share: each kept once a worker, and for as long as somebody has it. */
+#ifndef VDP_SHARED_H
+#define VDP_SHARED_H
+
+#include <stddef.h>
+
+struct vdp_shared;
+
+/* The table; NULL where there is no memory.  Freed when everything was given back. */
+struct vdp_shared *vdp_shared_new(void);
+void vdp_shared_free(struct vdp_shared *shared);
+
+/* A copy of the content, the same one for the same bytes; NULL where there is no memory. */
+const void *vdp_shared_take(struct vdp_shared *shared, const void *content, size_t size);
+/* One owner less; NULL is nothing. */
+void vdp_shared_give(struct vdp_shared *shared, const void *content);
+
+#endif
