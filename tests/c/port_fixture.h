@@ -25,6 +25,18 @@ static inline const struct vdp_port_ops *ops_of(uint32_t type)
     }
 }
 
+/* Do packet ports get their rings, as from vdp_port_add, or receive by calls? */
+static bool with_rings;
+
+static inline void open_rings(struct fixture *fixture, int fd)
+{
+    struct vdp_port *port = &fixture->ports[TARGET];
+    port->config.fd_count = 1;
+    port->config.fd[0] = fd;
+    port->config.mtu = 1500;
+    assert_int_equal(port->ops->open(port), 0);
+}
+
 static inline struct fixture *fixture_for_port(uint32_t type, uint32_t features, int fd)
 {
     bool l3 = type == VDP_PORT_TUN || type == VDP_PORT_IP;
@@ -32,6 +44,8 @@ static inline struct fixture *fixture_for_port(uint32_t type, uint32_t features,
     fixture->ports[TARGET].ops = ops_of(type);
     fixture_queue(fixture)->tx_fd = fd;
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
+    if (with_rings && type == VDP_PORT_PACKET)
+        open_rings(fixture, fd);
     return fixture;
 }
 
@@ -40,6 +54,8 @@ static inline void finish(struct fixture *fixture, int other)
     int fd = fixture_queue(fixture)->tx_fd;
     vdp_queue_clear(&fixture->worker, fixture_queue(fixture), VDP_REASON_shutdown);
     assert_int_equal(fixture->worker.free_count, fixture->worker.packet_count - 1);
+    if (fixture->ports[TARGET].state != NULL)
+        fixture->ports[TARGET].ops->close(&fixture->ports[TARGET]);
     fixture_free(fixture);
     close(fd);
     if (other >= 0)

@@ -351,6 +351,142 @@ static void test_an_interface_that_is_gone_is_a_failure(void **state)
     finish(a, -1);
 }
 
+/* As many small frames as it takes, numbered from `first` on in their TCP sequence. */
+static void send_numbered(struct fixture *fixture, uint32_t first, uint32_t count)
+{
+    struct shape shape = shape4;
+    for (uint32_t i = 0; i < count; i++) {
+        shape.sequence = first + i;
+        offer(fixture, make_packet(fixture, &shape));
+        if (i % VDP_BATCH == VDP_BATCH - 1 || i + 1 == count)
+            assert_int_equal(flush(fixture), 0);
+    }
+}
+
+/* Receive until `count` frames are there; the first is to have number `first`. */
+static void expect_numbered(struct fixture *fixture, uint32_t first, uint32_t count)
+{
+    static struct received received;
+    for (uint32_t got = 0; got < count; got += (uint32_t)received.count) {
+        wait_readable(fixture_queue(fixture)->tx_fd);
+        receive(fixture, &received);
+        assert_true(received.count > 0);
+        for (int i = 0; i < received.count; i++)
+            assert_int_equal(vdp_load_be32(received.bytes[i] + 34 + 4), first + got + (uint32_t)i);
+    }
+}
+
+static uint32_t kernel_drops(int fd)
+{
+    struct tpacket_stats stats;
+    socklen_t size = sizeof stats;
+    assert_int_equal(getsockopt(fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size), 0);
+    return stats.tp_drops;
+}
+
+static void test_a_ring_goes_round_and_loses_what_has_no_room(void **state)
+{
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    int here = open_packet("vdpa", true), there = open_packet("vdpb", true);
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, here);
+    struct fixture *b = fixture_for_port(VDP_PORT_PACKET, VNET, there);
+    uint32_t room = b->ports[TARGET].ops->ring(&b->ports[TARGET]);
+    assert_int_equal(room, 4096);
+    for (uint32_t i = 0; i < 3; i++) { /* it is at another place each time */
+        send_numbered(a, 5000 * i, room - 100);
+        expect_numbered(b, 5000 * i, room - 100);
+    }
+    assert_int_equal(kernel_drops(there), 0);
+    send_numbered(a, 1, room + 50);
+    expect_numbered(b, 1, room);
+    assert_int_equal(kernel_drops(there), 50);
+    send_numbered(a, 7, 10);
+    expect_numbered(b, 7, 10);
+    run("ip link del vdpa");
+    finish(a, -1);
+    finish(b, -1);
+}
+
+static void test_a_ring_puts_back_tags_and_keeps_the_order_of_super_packets(void **state)
+{
+    static struct received received;
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    int here = open_packet("vdpa", true), there = open_packet("vdpb", true);
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, here);
+    struct fixture *b = fixture_for_port(VDP_PORT_PACKET, VNET, there);
+    struct shape small = shape4, large = shape4;
+    small.vlans = 1;
+    small.size = 600;
+    large.size = 20000;
+    uint8_t front[18];
+    for (int i = 0; i < 4; i++) {
+        struct vdp_packet *packet = make_super(a, &small, 200);
+        memcpy(front, packet->data, sizeof front);
+        offer(a, packet);
+        offer(a, make_super(a, &large, 1448));
+    }
+    assert_int_equal(flush(a), 0);
+    wait_readable(there);
+    receive(b, &received);
+    assert_int_equal(received.count, 8);
+    for (int i = 0; i < 8; i += 2) {
+        assert_memory_equal(received.bytes[i], front, sizeof front);
+        assert_int_equal(received.packets[i].segments, 3);
+        const struct vdp_packet *tagged = &received.packets[i];
+        assert_int_equal(tagged->csum_start - vdp_packet_headroom(tagged), 38);
+        assert_int_equal(received.packets[i + 1].segments, 14);
+        assert_int_equal(received.packets[i + 1].length, 14 + 40 + 20000);
+    }
+    run("ip link del vdpa");
+    finish(a, -1);
+    finish(b, -1);
+}
+
+static void test_a_socket_without_its_ring_receives_by_calls_again(void **state)
+{
+    NEEDS_ROOT(state);
+    make_veth_pair();
+    int here = open_packet("vdpa", true), there = open_packet("vdpb", true);
+    struct fixture *a = fixture_for_port(VDP_PORT_PACKET, VNET, here);
+    struct fixture *b = fixture_for_port(VDP_PORT_PACKET, VNET, there);
+    send_numbered(a, 3, 5);
+    expect_numbered(b, 3, 5);
+    b->ports[TARGET].ops->close(&b->ports[TARGET]);
+    send_numbered(a, 9, 5);
+    expect_numbered(b, 9, 5);
+    open_rings(b, there);
+    assert_int_equal(b->ports[TARGET].ops->ring(&b->ports[TARGET]), 4096);
+    send_numbered(a, 20, 5);
+    expect_numbered(b, 20, 5);
+    run("ip link del vdpa");
+    finish(a, -1);
+    finish(b, -1);
+}
+
+/* A kernel without packet rings looks like this: no such option. */
+static void test_what_gives_no_ring_receives_by_calls(void **state)
+{
+    static struct received received;
+    int fds[2];
+    (void)state;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_PACKET, 0, fds[0]);
+    assert_int_equal(fixture->ports[TARGET].ops->ring(&fixture->ports[TARGET]), 0);
+    assert_int_equal(send(fds[1], "a frame of some bytes", 21, 0), 21);
+    receive(fixture, &received);
+    assert_int_equal(received.count, 1);
+    assert_int_equal(received.packets[0].length, 21);
+    finish(fixture, fds[1]);
+}
+
+static int use_rings(void **state)
+{
+    with_rings = true;
+    return in_namespace(state);
+}
+
 static int open_raw(int hdrincl)
 {
     int fd = socket(AF_INET, SOCK_RAW, IPPROTO_GRE);
@@ -395,9 +531,39 @@ static void test_packets_cross_a_raw_socket(void **state)
     finish(fixture, -1);
 }
 
+static struct vdp_packet *leaving_by(struct vdp_packet *packet, uint32_t device)
+{
+    vdp_store_be32(packet->meta + 4 * VDP_META_DEVICE, VDP_LEAVE_BY | device);
+    return packet;
+}
+
+static void test_a_raw_socket_minds_devices(void **state)
+{
+    static struct received received;
+    int on = 1, fd = -1;
+    NEEDS_ROOT(state);
+    fd = open_raw(1);
+    assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on), 0);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_IP, 0, fd);
+    const uint32_t loopback = 1; /* the first device of a namespace */
+    offer(fixture, leaving_by(make_gre(fixture, 0x7f000002, 100), loopback));
+    offer(fixture, leaving_by(make_gre(fixture, 0x7f000002, 100), 9999)); /* no such device */
+    offer(fixture, make_gre(fixture, 0x7f000003, 100));
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_drops(fixture, VDP_REASON_tx_error), 1);
+    assert_int_equal(fixture_queue(fixture)->stats.tx_packets, 2);
+    wait_readable(fixture_queue(fixture)->tx_fd);
+    receive(fixture, &received);
+    assert_int_equal(received.count, 2);
+    for (unsigned i = 0; i < 2; i++)
+        assert_int_equal(vdp_load_be32(received.packets[i].meta + 4 * VDP_META_DEVICE), loopback);
+    finish(fixture, -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_raw_socket_minds_devices),
         cmocka_unit_test(test_a_tap_takes_and_gives_super_packets),
         cmocka_unit_test(test_a_tun_takes_and_gives_packets),
         cmocka_unit_test(test_a_refused_super_packet_is_sent_in_parts),
@@ -411,5 +577,16 @@ int main(void)
         cmocka_unit_test(test_an_interface_that_is_gone_is_a_failure),
         cmocka_unit_test(test_packets_cross_a_raw_socket),
     };
-    return cmocka_run_group_tests(tests, in_namespace, NULL);
+    const struct CMUnitTest ring_tests[] = {
+        cmocka_unit_test(test_frames_cross_a_veth_pair),
+        cmocka_unit_test(test_a_stripped_vlan_tag_is_put_back),
+        cmocka_unit_test(test_an_interface_that_goes_down_drops_and_comes_back),
+        cmocka_unit_test(test_an_interface_that_is_gone_is_a_failure),
+        cmocka_unit_test(test_a_ring_goes_round_and_loses_what_has_no_room),
+        cmocka_unit_test(test_a_ring_puts_back_tags_and_keeps_the_order_of_super_packets),
+        cmocka_unit_test(test_a_socket_without_its_ring_receives_by_calls_again),
+        cmocka_unit_test(test_what_gives_no_ring_receives_by_calls),
+    };
+    int failed = cmocka_run_group_tests(tests, in_namespace, NULL);
+    return failed + cmocka_run_group_tests(ring_tests, use_rings, NULL);
 }

@@ -2,6 +2,7 @@
 #include "port_fixture.h"
 
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/uio.h>
 
 /* The port's end and the other end of something that keeps message boundaries. */
@@ -40,6 +41,48 @@ static void test_frames_are_received_in_order_with_their_marks(void **state)
         assert_int_equal(received.count, 0);
         finish(fixture, pair[1]);
     }
+}
+
+/* A descriptor that answers each write with EINVAL, as a kernel does to a super-packet that it
+ * will not have: asked eight times, not again before the port is set up anew. */
+static void test_what_the_kernel_keeps_refusing_is_not_offered_again(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TAP, VNET, timerfd_create(CLOCK_MONOTONIC, 0));
+    struct vdp_queue *queue = fixture_queue(fixture);
+    struct shape shape = shape4;
+    shape.size = 3000;
+    for (unsigned i = 1; i <= 9; i++) {
+        assert_int_equal(queue->port->refused, i <= 8 ? 0 : VDP_F_TSO4);
+        offer(fixture, make_super(fixture, &shape, 1000));
+        assert_int_equal(flush(fixture), 0);
+        assert_int_equal(queue->stats.refused, i);
+        assert_int_equal(fixture_drops(fixture, VDP_REASON_tx_error), 3 * i); /* its parts */
+    }
+    shape.version = 6; /* has not been tried */
+    offer(fixture, make_super(fixture, &shape, 1000));
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(queue->port->refused, VDP_F_TSO4 | VDP_F_TSO6);
+    finish(fixture, -1);
+}
+
+static void test_a_super_packet_that_is_taken_forgives_those_refused(void **state)
+{
+    int pair[2];
+    (void)state;
+    make_pair(pair);
+    struct fixture *fixture = fixture_for_port(VDP_PORT_TAP, VNET, pair[0]);
+    struct shape shape = shape4;
+    shape.size = 3000;
+    fixture_queue(fixture)->refusals = 7;
+    offer(fixture, make_packet(fixture, &shape4));
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_queue(fixture)->refusals, 7);
+    offer(fixture, make_super(fixture, &shape, 1000));
+    assert_int_equal(flush(fixture), 0);
+    assert_int_equal(fixture_queue(fixture)->refusals, 0);
+    assert_int_equal(fixture_queue(fixture)->stats.refused, 0);
+    finish(fixture, pair[1]);
 }
 
 static void test_bad_frames_are_counted_and_the_good_ones_close_ranks(void **state)
@@ -256,6 +299,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_frames_are_received_in_order_with_their_marks),
+        cmocka_unit_test(test_what_the_kernel_keeps_refusing_is_not_offered_again),
+        cmocka_unit_test(test_a_super_packet_that_is_taken_forgives_those_refused),
         cmocka_unit_test(test_bad_frames_are_counted_and_the_good_ones_close_ranks),
         cmocka_unit_test(test_layer3_packets_get_their_ethertype),
         cmocka_unit_test(test_frames_are_sent_in_order_with_their_marks),

@@ -96,6 +96,7 @@ def test_queues_are_files_of_one_device(host: Host) -> None:
     with_ports(test)
 
 
+@pytest.mark.conformance("H8", "H6")
 def test_offload_off_takes_and_gives_none(host: Host) -> None:
     async def test(system: System) -> None:
         port = await open_port(section(name="dev0", type="tap", netns=host.name, offload=False), system)
@@ -366,6 +367,16 @@ def test_an_interface_that_will_not_do_is_refused(host: Host, keys: dict[str, st
     async def test(system: System) -> None:
         with pytest.raises(PortError, match=sentence):
             await open_port(section(name="p0", type="raw", netns=host.name, **keys), system)
+
+    with_ports(test)
+
+
+@pytest.mark.conformance("F3")
+@pytest.mark.parametrize("gro", [True, False])
+def test_a_cell_joins_packets_unless_it_is_told_not_to(gro: bool) -> None:
+    async def test(system: System) -> None:
+        port = await open_port(section(name="c0", type="gro-cell", gro=gro), system)
+        assert (Feature.TSO4 in port.config.features) is gro
 
     with_ports(test)
 

@@ -106,7 +106,15 @@ static uint32_t transport_size(const struct vdp_packet *packet, uint8_t protocol
 
 bool vdp_offload_locate(const struct vdp_packet *packet, struct vdp_headers *headers)
 {
-    uint32_t ethertype = find_network(packet, &headers->network);
+    uint32_t network = 0;
+    uint32_t ethertype = find_network(packet, &network);
+    return vdp_offload_locate_ip(packet, ethertype, network, headers);
+}
+
+bool vdp_offload_locate_ip(const struct vdp_packet *packet, uint32_t ethertype, uint32_t network,
+                           struct vdp_headers *headers)
+{
+    headers->network = network;
     bool found = ethertype == ETHERTYPE_IPV4   ? locate_ipv4(packet, headers)
                  : ethertype == ETHERTYPE_IPV6 ? locate_ipv6(packet, headers)
                                                : false;
@@ -184,6 +192,11 @@ uint32_t vdp_offload_check(const struct vdp_packet *packet, struct vdp_headers *
 {
     if (!vdp_offload_locate(packet, headers))
         return VDP_REASON_gso_unsupported;
+    return vdp_offload_check_located(packet, headers);
+}
+
+uint32_t vdp_offload_check_located(const struct vdp_packet *packet, const struct vdp_headers *headers)
+{
     if (headers->protocol != VDP_TCP && headers->protocol != VDP_UDP)
         return VDP_REASON_gso_unsupported; /* still in a tunnel's headers */
     if (!headers_fit(packet, headers, packet->gso_type) ||
@@ -267,6 +280,8 @@ uint32_t vdp_offload_store(const struct vdp_packet *packet, struct vdp_offload *
     if (packet->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
         struct vdp_headers headers;
         uint32_t reason = vdp_offload_check(packet, &headers);
+        if (reason == VDP_REASON_gso_unsupported)
+            reason = vdp_offload_check_gre(packet, &headers);
         if (reason != VDP_REASON_none)
             return reason;
         offload->gso_type = packet->gso_type;
@@ -354,4 +369,11 @@ bool vdp_offload_covered(const struct vdp_packet *packet, uint32_t features)
         needed |= VDP_F_USO;
     }
     return (needed & ~features) == 0;
+}
+
+bool vdp_offload_takes_headers(const struct vdp_packet *packet, uint32_t features)
+{
+    struct vdp_headers headers;
+    return packet->gso_type == VIRTIO_NET_HDR_GSO_NONE || (features & VDP_F_GRE_TSO) != 0 ||
+           vdp_offload_check(packet, &headers) != VDP_REASON_gso_unsupported;
 }

@@ -76,8 +76,28 @@ uint32_t vdp_vnet_load(struct vdp_packet *packet, const struct virtio_net_hdr *h
 uint32_t vdp_offload_store(const struct vdp_packet *packet, struct vdp_offload *offload);
 uint32_t vdp_vnet_store(const struct vdp_packet *packet, struct virtio_net_hdr *header);
 
+/* The same for an IP packet inside: of this EtherType, at this offset. */
+bool vdp_offload_locate_ip(const struct vdp_packet *packet, uint32_t ethertype, uint32_t network,
+                           struct vdp_headers *headers);
+
 /* Are these the headers of the packet's own super-packet type? */
 uint32_t vdp_offload_check(const struct vdp_packet *packet, struct vdp_headers *headers);
+
+/* The same of headers that were found. */
+uint32_t vdp_offload_check_located(const struct vdp_packet *packet, const struct vdp_headers *headers);
+
+/* The same for a super-packet in GRE, as VDP_F_GRE_TSO says (offload_gre.c); `headers` are the
+ * inner ones. */
+uint32_t vdp_offload_check_gre(const struct vdp_packet *packet, struct vdp_headers *headers);
+
+/* The checksum from `start` on that each full segment of a super-packet will have, once its own
+ * is finished: local checksum offload (Documentation/networking/checksum-offloads.rst).  What
+ * TCP's checksum covers sums up to the pseudo header's complement, whatever the payload; so does
+ * an IPv4 header to nothing, whatever its id. */
+uint16_t vdp_offload_local_checksum(const struct vdp_packet *packet, uint32_t start);
+
+/* May it stay whole as it is put into GRE?  `limits`: d of VDP_OP_SEGMENT. */
+bool vdp_offload_fits_gre(const struct vdp_packet *packet, uint32_t limits);
 
 /* Compute an unfinished checksum (Linux skb_checksum_help); a reason. */
 uint32_t vdp_offload_finish_checksum(struct vdp_packet *packet);
@@ -87,6 +107,9 @@ void vdp_offload_prepare_checksum(struct vdp_packet *packet, const struct vdp_he
 
 /* Does a port with these enum vdp_port_feature take the packet as it is? */
 bool vdp_offload_covered(const struct vdp_packet *packet, uint32_t features);
+
+/* And if it is a super-packet with a tunnel's headers in front, does it take those? */
+bool vdp_offload_takes_headers(const struct vdp_packet *packet, uint32_t features);
 
 /* No marks: a plain packet, which is one segment. */
 void vdp_offload_clear(struct vdp_packet *packet);

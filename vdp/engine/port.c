@@ -96,7 +96,7 @@ static int attach(struct vdp_worker *worker, void *argument)
 
     if (result < 0)
         return result;
-    queue = calloc(1, sizeof *queue);
+    queue = vdp_alloc_lines(sizeof *queue);
     if (!queue)
         return -ENOMEM;
     queue->port = port;
@@ -140,7 +140,7 @@ static void destroy(struct vdp_engine *engine, struct vdp_port *port)
 
 static struct vdp_port *new_port(struct vdp_engine *engine, const struct vdp_port_config *config)
 {
-    struct vdp_port *port = calloc(1, sizeof *port);
+    struct vdp_port *port = vdp_alloc_lines(sizeof *port);
 
     if (!port)
         return NULL;
@@ -218,8 +218,10 @@ int vdp_port_set_up(struct vdp_engine *engine, uint32_t number, int up)
 
     if (!port)
         return -ENODEV;
-    if (up)
+    if (up) {
         atomic_store(&port->error, 0);
+        atomic_store(&port->refused, 0);
+    }
     for (uint32_t i = 0; up && i < engine->config.workers && result == 0; i++)
         result = vdp_worker_call(&engine->workers[i], revive, port);
     atomic_store(&port->up, up != 0);
@@ -287,6 +289,7 @@ int vdp_port_read(struct vdp_engine *engine, uint32_t number, struct vdp_port_st
         read_worker(&engine->workers[i], &reading);
     stats->error = atomic_load(&port->error);
     stats->up = atomic_load(&port->up) && !reading.failed;
+    stats->rx_ring = port->ops && port->ops->ring ? port->ops->ring(port) : 0;
     return 0;
 }
 

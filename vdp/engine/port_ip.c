@@ -1,7 +1,9 @@
-/* AF_INET raw: IPv4 packets of one protocol; the kernel reassembles, routes and resolves.
+/* AF_INET raw: IPv4 packets of a protocol for each socket (of tunnels, and of ICMP errors about
+ * them); the kernel reassembles, routes and resolves.
  *
  * The socket is SOCK_RAW with IP_HDRINCL: a packet is sent to the destination in its own
- * header; the kernel fills in a zero id, the total length and the header checksum. */
+ * header; the kernel fills in a zero id, the total length and the header checksum.  With
+ * IP_PKTINFO set on the socket, a packet knows the device that it came in by. */
 #include "port_socket.h"
 
 #include <string.h>
@@ -11,9 +13,11 @@ enum { DESTINATION = 16 };
 static uint32_t accept_packet(struct vdp_packet *packet, struct vdp_socket_slot *slot,
                               struct msghdr *message)
 {
-    (void)packet;
+    struct in_pktinfo info;
     (void)slot;
-    (void)message;
+    if (message->msg_controllen > 0 &&
+        vdp_socket_find(message, IPPROTO_IP, IP_PKTINFO, &info, sizeof info))
+        vdp_store_be32(packet->meta + 4 * VDP_META_DEVICE, (uint32_t)info.ipi_ifindex);
     return VDP_REASON_none;
 }
 
@@ -34,6 +38,11 @@ static uint32_t describe(struct vdp_packet *packet, struct vdp_socket_slot *slot
     memcpy(&slot->address.in.sin_addr, packet->data + DESTINATION, 4);
     message->msg_name = &slot->address;
     message->msg_namelen = sizeof slot->address.in;
+    uint32_t device = vdp_socket_leaves_by(packet);
+    if (device != 0) {
+        struct in_pktinfo info = {.ipi_ifindex = (int)device};
+        vdp_socket_tell(message, slot, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    }
     return VDP_REASON_none;
 }
 

@@ -3,12 +3,57 @@
  *   message:  | virtio_net_hdr, 10 bytes (VDP_F_VNET_HDR: PACKET_VNET_HDR) | frame |
  *
  * The socket is SOCK_RAW and bound, with PACKET_IGNORE_OUTGOING, and PACKET_AUXDATA where
- * tags of VLANs matter: the kernel takes a tag out of a frame before a packet socket sees it. */
+ * tags of VLANs matter: the kernel takes a tag out of a frame before a packet socket sees it.
+ *
+ * Frames come through a ring (ring.h) where the kernel gives one, else by recvmmsg; they go
+ * by sendmmsg. */
 #include "port_socket.h"
+#include "ring.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum { ADDRESSES_SIZE = 12 }; /* both MAC addresses */
+
+/* port->state: a ring for each descriptor, some perhaps without memory. */
+struct packet_state {
+    struct vdp_ring rings[VDP_MAX_WORKERS];
+};
+
+static int packet_open(struct vdp_port *port)
+{
+    struct packet_state *state = calloc(1, sizeof *state);
+    if (state == NULL)
+        return -ENOMEM;
+    port->state = state;
+    for (uint32_t i = 0; i < port->config.fd_count; i++)
+        (void)vdp_ring_open(&state->rings[i], port->config.fd[i], port->config.mtu);
+    return 0;
+}
+
+static void packet_close(struct vdp_port *port)
+{
+    struct packet_state *state = port->state;
+    for (uint32_t i = 0; i < port->config.fd_count; i++)
+        vdp_ring_close(&state->rings[i], port->config.fd[i]);
+    free(state);
+    port->state = NULL;
+}
+
+static uint32_t packet_ring(const struct vdp_port *port)
+{
+    const struct packet_state *state = port->state;
+    return state->rings[0].memory != NULL ? state->rings[0].count : 0;
+}
+
+static struct vdp_ring *ring_of(const struct vdp_queue *queue, int fd)
+{
+    struct packet_state *state = queue->port->state;
+    for (uint32_t i = 0; state != NULL && i < queue->port->config.fd_count; i++)
+        if (queue->port->config.fd[i] == fd)
+            return state->rings[i].memory != NULL ? &state->rings[i] : NULL;
+    return NULL;
+}
 
 static size_t header_size(const struct vdp_queue *queue)
 {
@@ -59,12 +104,69 @@ static uint32_t accept_vnet(struct vdp_packet *packet, struct vdp_socket_slot *s
     return reason == VDP_REASON_none ? accept_plain(packet, slot, message) : reason;
 }
 
+/* What the kernel put into the ring, as accept_vnet and accept_plain take it from a message. */
+static uint32_t accept_frame(const struct vdp_queue *queue, struct vdp_packet *packet,
+                             const struct tpacket2_hdr *header)
+{
+    const uint8_t *frame = (const uint8_t *)header + header->tp_mac;
+    const struct tpacket_auxdata auxdata = {.tp_status = header->tp_status,
+                                            .tp_vlan_tci = header->tp_vlan_tci,
+                                            .tp_vlan_tpid = header->tp_vlan_tpid};
+    uint32_t reason = VDP_REASON_none;
+    if (header->tp_snaplen == 0 || header->tp_snaplen < header->tp_len ||
+        header->tp_snaplen >= vdp_packet_tailroom(packet))
+        return VDP_REASON_rx_error;
+    memcpy(packet->data, frame, header->tp_snaplen);
+    packet->length = header->tp_snaplen;
+    vdp_queue_set_meta(queue, packet);
+    if (header_size(queue) > 0) {
+        struct virtio_net_hdr vnet;
+        memcpy(&vnet, frame - sizeof vnet, sizeof vnet);
+        reason = vdp_vnet_load(packet, &vnet);
+    }
+    if (reason == VDP_REASON_none && header->tp_status & TP_STATUS_VLAN_VALID)
+        reason = restore_tag(packet, &auxdata);
+    return reason;
+}
+
+static int receive_calls(struct vdp_queue *queue, int fd, struct vdp_packet **batch, int max)
+{
+    size_t size = header_size(queue);
+    return vdp_socket_receive(queue, fd, batch, max, size, size > 0 ? accept_vnet : accept_plain);
+}
+
+/* One frame of the ring into *batch; how many that gave. */
+static int take_frame(struct vdp_queue *queue, int fd, const struct tpacket2_hdr *header,
+                      struct vdp_packet **batch)
+{
+    if (header->tp_status & TP_STATUS_COPY)
+        return receive_calls(queue, fd, batch, 1);
+    uint32_t reason = accept_frame(queue, *batch, header);
+    if (reason == VDP_REASON_none)
+        return 1;
+    vdp_queue_reject(queue, header->tp_len, reason);
+    vdp_packet_reset(*batch);
+    return 0;
+}
+
 static int packet_receive(struct vdp_worker *worker, struct vdp_queue *queue, int fd,
                           struct vdp_packet **batch, int max)
 {
-    size_t size = header_size(queue);
+    struct vdp_ring *ring = ring_of(queue, fd);
+    const struct tpacket2_hdr *header = ring != NULL ? vdp_ring_peek(ring) : NULL;
+    int count = 0;
     (void)worker;
-    return vdp_socket_receive(queue, fd, batch, max, size, size > 0 ? accept_vnet : accept_plain);
+    if (header == NULL) /* no ring; or an error waits, or what an error kept back before */
+        return receive_calls(queue, fd, batch, max);
+    while (count < max && header != NULL) {
+        int taken = take_frame(queue, fd, header, batch + count);
+        if (taken < 0)
+            return count > 0 ? count : taken; /* said again by the next call */
+        vdp_ring_release(ring);
+        header = vdp_ring_peek(ring);
+        count += taken;
+    }
+    return count;
 }
 
 static uint32_t describe(struct vdp_packet *packet, struct vdp_socket_slot *slot,
@@ -81,4 +183,8 @@ static int packet_flush(struct vdp_worker *worker, struct vdp_queue *queue)
     return vdp_socket_flush(worker, queue, header_size(queue), describe);
 }
 
-const struct vdp_port_ops vdp_port_packet_ops = {.receive = packet_receive, .flush = packet_flush};
+const struct vdp_port_ops vdp_port_packet_ops = {.open = packet_open,
+                                                 .close = packet_close,
+                                                 .ring = packet_ring,
+                                                 .receive = packet_receive,
+                                                 .flush = packet_flush};

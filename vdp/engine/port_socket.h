@@ -33,10 +33,25 @@ int vdp_socket_receive(struct vdp_queue *queue, int fd, struct vdp_packet **batc
                        uint32_t (*accept)(struct vdp_packet *packet, struct vdp_socket_slot *slot,
                                           struct msghdr *message));
 
-/* Send what waits, as vdp_port_ops.flush.  `describe` fills slot->vnet, or slot->address
+/* Send what waits, as vdp_port_ops.flush; where the port has VDP_F_USO and a vnet header,
+ * datagrams that make a train (train.h) in one message.  `describe` fills slot->vnet, or slot->address
  * and the message's name; it returns a reason. */
 int vdp_socket_flush(struct vdp_worker *worker, struct vdp_queue *queue, size_t header_size,
                      uint32_t (*describe)(struct vdp_packet *packet, struct vdp_socket_slot *slot,
                                           struct msghdr *message));
+
+/* The content of the control message of that level and type, if it has `size` bytes. */
+bool vdp_socket_find(struct msghdr *message, int level, int type, void *value, size_t size);
+
+/* Give a message a control message of that level and type. */
+void vdp_socket_tell(struct msghdr *message, struct vdp_socket_slot *slot, int level, int type,
+                     const void *value, size_t size);
+
+/* The device by which a packet is to be sent, 0: the route decides (VDP_META_DEVICE). */
+static inline uint32_t vdp_socket_leaves_by(const struct vdp_packet *packet)
+{
+    uint32_t word = vdp_load_be32(packet->meta + 4 * VDP_META_DEVICE);
+    return word & VDP_LEAVE_BY ? word & (VDP_LEAVE_BY - 1) : 0;
+}
 
 #endif

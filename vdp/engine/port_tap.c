@@ -86,19 +86,41 @@ static void keep_part(void *context, struct vdp_packet *part)
     vdp_queue_count_drop(split->queue, VDP_REASON_no_buffer);
 }
 
+enum { REFUSALS = 8 }; /* no accident: none was taken between them */
+
+/* The feature that a super-packet needs. */
+static uint32_t feature_of(const struct vdp_packet *packet)
+{
+    switch (packet->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
+    case VIRTIO_NET_HDR_GSO_NONE:
+        return 0;
+    case VIRTIO_NET_HDR_GSO_TCPV4:
+        return VDP_F_TSO4;
+    case VIRTIO_NET_HDR_GSO_TCPV6:
+        return VDP_F_TSO6;
+    default:
+        return VDP_F_USO;
+    }
+}
+
 /* A kernel that refuses this super-packet gets its segments (some kernels return EINVAL
- * for merged writes that others take).  They wait in its place, and the books of its
+ * for merged writes that others take), and is not asked again once it has refused REFUSALS
+ * of them.  They wait in its place, and the books of its
  * in-port and of this port count them as SEGMENT would have. */
 static void split_first(struct vdp_worker *worker, struct vdp_queue *queue)
 {
     struct split split = {.worker = worker, .queue = queue};
     struct vdp_packet *packet = vdp_queue_take(queue);
     struct vdp_queue *origin = vdp_worker_queue(worker, packet->in_port);
+    uint32_t feature = feature_of(packet);
+    if (++queue->refusals >= REFUSALS)
+        atomic_fetch_or(&queue->port->refused, feature);
     uint32_t reason = vdp_segment(worker, packet, 0, 0, keep_part, &split);
     if (reason != VDP_REASON_none) {
         vdp_queue_drop(worker, queue, packet, reason);
         return;
     }
+    vdp_stat_add(&queue->stats.refused, 1);
     split.parts.tail->next = queue->tx.head; /* there is a tail: the packet itself is the last */
     if (queue->tx.tail == NULL)
         queue->tx.tail = split.parts.tail;
@@ -143,13 +165,21 @@ static int tap_flush(struct vdp_worker *worker, struct vdp_queue *queue)
     int result = 0;
     while (queue->tx.head != NULL && result == 0) {
         int error;
+        uint32_t feature = feature_of(queue->tx.head);
+        if (feature & atomic_load_explicit(&queue->port->refused, memory_order_relaxed)) {
+            split_first(worker, queue);
+            continue;
+        }
         uint32_t reason = write_frame(queue, queue->tx.head, &error);
         if (reason != VDP_REASON_none)
             vdp_queue_drop(worker, queue, vdp_queue_take(queue), reason);
         else if (error != 0)
             result = settle_error(worker, queue, error);
-        else
+        else {
+            if (feature)
+                queue->refusals = 0;
             vdp_queue_sent(worker, queue, vdp_queue_take(queue));
+        }
     }
     return result;
 }

@@ -6,6 +6,8 @@ configuration leaves the system as it was.
 
 from __future__ import annotations
 
+import errno
+import logging
 import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -13,12 +15,15 @@ from typing import TYPE_CHECKING
 from vdp.engine.interface import Feature, PortConfig, PortType
 from vdp.netlink import Link, Netlink, System
 from vdp.netlink.decode import mac as mac_bytes
-from vdp.ports import filters, raw, tuntap
+from vdp.ports import egress, filters, ingress, raw, tuntap
 from vdp.ports.errors import PortError
 from vdp.ports.opened import OpenedPort
+from vdp.protocols.ip import IPProtocol
 
 if TYPE_CHECKING:
     from vdp.config.model import PortSection
+
+log = logging.getLogger(__name__)
 
 _DEFAULT_MTU = 1500
 _MOST_MTU = 65535
@@ -30,12 +35,15 @@ async def open_port(
     *,
     underlay_protocols: Iterable[int] = (),
     underlay_protocols6: Iterable[int] = (),
+    underlay_udp: Iterable[int] = (),
+    underlay_udp6: Iterable[int] = (),
     promiscuous: bool = False,
 ) -> OpenedPort:
     """Open the port that `section` describes.  PortError.
 
     underlay_protocols, underlay_protocols6: IPv4 and IPv6 protocols whose tunnels run over a
-    `raw` port on an interface; the kernel is kept from refusing them.  promiscuous: such a port takes
+    `raw` port on an interface; the kernel is kept from refusing them.  underlay_udp, underlay_udp6: the same
+    by UDP port.  promiscuous: such a port takes
     frames for any MAC address, as a member of a bridge must.
     """
     opened = OpenedPort(_config_without_fds(section), netns=section.netns)
@@ -45,7 +53,9 @@ async def open_port(
         elif section.type == "raw" and section.interface is not None:
             carried = {socket.AF_INET: underlay_protocols, socket.AF_INET6: underlay_protocols6}
             pairs = [(family, protocol) for family, protocols in carried.items() for protocol in protocols]
-            await _open_packet(section, system, opened, pairs, promiscuous)
+            ports = [(socket.AF_INET, port) for port in underlay_udp]
+            ports += [(socket.AF_INET6, port) for port in underlay_udp6]
+            await _open_packet(section, system, opened, pairs, ports, promiscuous)
         elif section.type == "raw":
             await _open_ip(section, system, opened)
     except BaseException as failure:
@@ -56,15 +66,24 @@ async def open_port(
     return opened
 
 
-def show_only(opened: OpenedPort, protocols: Iterable[int] | None, protocols6: Iterable[int] = ()) -> None:
-    """Narrow a packet port to these protocols of IPv4 and IPv6, ARP and tagged frames; None: all again."""
+def show_only(
+    opened: OpenedPort,
+    protocols: Iterable[int] | None,
+    protocols6: Iterable[int] = (),
+    udp_ports: Iterable[int] = (),
+    udp_ports6: Iterable[int] = (),
+) -> None:
+    """Narrow a packet port to these protocols and UDP ports of IPv4 and IPv6, ARP and tagged frames.
+
+    None: all again.
+    """
     for one in opened.sockets:
         if one.family != socket.AF_PACKET:
             continue
         if protocols is None:
             filters.detach(one)
         else:
-            filters.attach(one, filters.underlay_program(protocols, protocols6))
+            filters.attach(one, filters.underlay_program(protocols, protocols6, udp_ports, udp_ports6))
 
 
 def _config_without_fds(section: PortSection) -> PortConfig:
@@ -75,7 +94,7 @@ def _config_without_fds(section: PortSection) -> PortConfig:
     else:
         kind = types[section.type]
     features = Feature.NONE
-    if kind in (PortType.MEMORY, PortType.CELL) and section.offload:
+    if section.gro if kind is PortType.CELL else kind is PortType.MEMORY and section.offload:
         features = Feature.CSUM | Feature.TSO4 | Feature.TSO6 | Feature.USO
     mtu = section.mtu or (_MOST_MTU if kind in (PortType.IP, PortType.IP6) else _DEFAULT_MTU)
     return PortConfig(section.name, kind, packet_type=section.carries, features=features, mtu=mtu)
@@ -126,9 +145,10 @@ async def _open_packet(
     system: System,
     opened: OpenedPort,
     carried: Sequence[tuple[int, int]],
+    ports: Sequence[tuple[int, int]],
     promiscuous: bool,
 ) -> None:
-    """`carried`: family and protocol of what its tunnels send."""
+    """Of what its tunnels send, `carried`: family and protocol; `ports`: family and UDP port."""
     assert section.interface is not None
     await _claim(section, system, opened)
     netlink = await system.netlink(section.netns)
@@ -151,19 +171,69 @@ async def _open_packet(
         queues=section.queues,
         promiscuous=promiscuous,
         # Solicitations for a tunnel's address go to a group that the kernel need not have joined.
-        all_groups=any(family == socket.AF_INET6 for family, _ in carried),
+        all_groups=any(family == socket.AF_INET6 for family, _ in (*carried, *ports)),
     )
     _close_later(opened, [one.close for one in sockets])
     for family, protocol in carried:
         _close_later(opened, [raw.quiet_socket(protocol, section.netns, family).close])
+    for family, port in ports:
+        _close_later(opened, [_listen(section, family, port).close])
+    if (carried or ports) and section.exclusive:
+        _keep_from_host(section, netlink, opened, link.index, carried, ports)
+    features = raw.packet_features(section.offload)
+    if section.offload and any(protocol == IPProtocol.GRE for _, protocol in carried):
+        features |= _cut_behind_gre(section, opened, link.index, sockets)
     opened.sockets, opened.netlink = sockets, netlink
     opened.device, opened.ifindex, opened.mac = link.name, link.index, link.mac
     opened.config = _with_fds(
         opened.config,
-        raw.packet_features(section.offload),
+        features,
         section.mtu or link.mtu,
         tuple(one.fileno() for one in sockets),
     )
+
+
+def _listen(section: PortSection, family: int, port: int) -> socket.socket:
+    """Keep the kernel from refusing what comes to a UDP port.  PortError where that is somebody else's."""
+    try:
+        return raw.quiet_udp_socket(port, section.netns, family)
+    except OSError as refused:
+        if refused.errno != errno.EADDRINUSE:
+            raise
+        sentence = f"UDP port {port}, on which its tunnels listen, is in use"
+        raise PortError(section.name, f"{sentence}: end who has it, or set encap_dport") from refused
+
+
+def _keep_from_host(
+    section: PortSection,
+    netlink: Netlink,
+    opened: OpenedPort,
+    ifindex: int,
+    carried: Sequence[tuple[int, int]],
+    ports: Sequence[tuple[int, int]],
+) -> None:
+    """Only the port hears its tunnels' packets, as far as the kernel has means for that."""
+    try:
+        drop = ingress.IngressDrop(ifindex, section.netns, carried, ports)
+    except OSError as refused:
+        log.info("port %s: the host sees its tunnels' packets, too: %s", section.name, refused.strerror)
+        return
+    unsubscribe = netlink.subscribe(lambda event: drop.follow(netlink))
+    _close_later(opened, [unsubscribe, drop.close])
+    drop.follow(netlink)
+
+
+def _cut_behind_gre(
+    section: PortSection, opened: OpenedPort, ifindex: int, sockets: Sequence[socket.socket]
+) -> Feature:
+    """Super-packets in GRE may go out whole, as far as the kernel has means for that."""
+    try:
+        program = egress.GreSuperPackets(ifindex, section.netns, sockets)
+    except OSError as refused:
+        log.info("port %s: super-packets are cut before GRE: %s", section.name, refused.strerror)
+        return Feature.NONE
+    _close_later(opened, [program.close])
+    return Feature.GRE_TSO
 
 
 async def _open_ip(section: PortSection, system: System, opened: OpenedPort) -> None:
@@ -171,10 +241,13 @@ async def _open_ip(section: PortSection, system: System, opened: OpenedPort) -> 
     await _claim(section, system, opened)
     opened.netlink = await system.netlink(section.netns)
     family = socket.AF_INET6 if section.family == "ipv6" else socket.AF_INET
-    one = raw.ip_socket(section.protocol, section.netns, family=family)
-    _close_later(opened, [one.close])
-    opened.sockets = [one]
-    opened.config = _with_fds(opened.config, Feature.NONE, opened.config.mtu, (one.fileno(),))
+    packets = raw.ip_socket(section.protocol, section.netns, family=family)
+    _close_later(opened, [packets.close])
+    errors = raw.error_socket(section.protocol, section.netns, family)
+    _close_later(opened, [errors.close])
+    opened.sockets = [packets, errors]
+    fds = (packets.fileno(), errors.fileno())
+    opened.config = _with_fds(opened.config, Feature.NONE, opened.config.mtu, fds)
 
 
 async def _claim(section: PortSection, system: System, opened: OpenedPort) -> None:

@@ -12,6 +12,7 @@ from vdp.engine.interface import PortConfig, PortType
 from vdp.netlink import Netlink
 
 _SOL_PACKET = 263
+_IP_PKTINFO = 8  # linux/in.h
 _PACKET_STATISTICS = 6
 _SO_MEMINFO = 55
 _SK_MEMINFO_DROPS = 8
@@ -43,6 +44,12 @@ class OpenedPort:
         """Undo all that opening did: close fds, so that devices go, and give namespaces back."""
         while self._undo:
             await self._undo.pop()()
+
+    def tell_devices(self) -> None:
+        """From here on an IPv4 socket says by which device a packet came; an IPv6 socket always does."""
+        if self.config.type is PortType.IP:
+            for opened in self.sockets:
+                opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
 
     async def kernel_drops(self) -> int:
         """Packets that the kernel lost since opening for want of room in front of this port."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vdp.engine.interface import Feature, PacketType, PortType
+from vdp.engine.interface import LEAVE_BY, META_DEVICE, Feature, PacketType, PortType
 from vdp.protocols.ethernet import Ethernet
 
 if TYPE_CHECKING:
@@ -33,11 +33,18 @@ class Port:
     opened: Any = None
     up: bool = True
     queues: int = 1
+    #: Frames that the kernel lost in front of it for want of room, as last asked.
+    kernel_drops: int = 0
 
     @property
     def tag(self) -> tuple[str, str]:
         """What a trace depends on that looked at this port."""
         return ("port", self.name)
+
+    @property
+    def uncut(self) -> int:
+        """No counter of its own: the port that a packet came in by counts it as dropped."""
+        return 0
 
     def encapsulate(self, packet: Packet) -> Egress | None:
         """A port adds nothing: the packet leaves by it."""
@@ -45,9 +52,20 @@ class Port:
         packet.output(self.number)
         return None
 
-    def via(self, path: Path) -> Egress:
-        """Where an IP packet for `path` goes on."""
-        return NextHop(self, path)
+    def via(self, path: Path, *, is_bound: bool = False) -> Egress:
+        """Where an IP packet for `path` goes on; bound: by no other device than the path's."""
+        return NextHop(self, path, is_bound)
+
+    def device_of(self, packet: Packet) -> int:
+        """Index of the device that a packet came in by (skb->dev->ifindex); 0 where it is not known."""
+        if self.type is PortType.PACKET:
+            return self.opened.ifindex if self.opened is not None else 0
+        return packet.meta(META_DEVICE)
+
+    def tell_devices(self) -> None:
+        """From here on packets know which device they came in by, if the port can know that."""
+        if self.opened is not None:
+            self.opened.tell_devices()
 
     def too_big(self, packet: Packet) -> act.Program:
         """What becomes of a packet larger than the MTU."""
@@ -60,6 +78,7 @@ class NextHop:
 
     port: Port
     path: Path
+    is_bound: bool = False
     packet_type = PacketType.L3
 
     @property
@@ -74,6 +93,10 @@ class NextHop:
     def features(self) -> Feature:
         return self.port.features
 
+    @property
+    def uncut(self) -> int:
+        return self.port.uncut
+
     def encapsulate(self, packet: Packet) -> Egress | None:
         """dev_hard_header; a path is only used once its neighbour is resolved."""
         if self.port.packet_type is PacketType.L2:
@@ -85,6 +108,8 @@ class NextHop:
                 type=packet.protocol,
             )
             packet.set_type(PacketType.L2)
+        elif self.is_bound:
+            packet.set_meta(META_DEVICE, LEAVE_BY | self.path.ifindex)
         return self.port.encapsulate(packet)
 
     def too_big(self, packet: Packet) -> act.Program:

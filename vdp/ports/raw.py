@@ -3,6 +3,8 @@
 IP socket (AF_INET, IP_HDRINCL; AF_INET6, IPV6_HDRINCL): whole IP packets.  The kernel
 routes and resolves what is sent, reassembles what is received, and sends nothing longer
 than the MTU.  Of IPv6 it keeps the header of what is received: the engine makes it anew.
+Beside it `error_socket` hears of ICMP errors about what was sent.  (The socket's own error
+queue, IP_RECVERR, would have each error fail a send or receive as well.)
 
 Packet socket (AF_PACKET): Ethernet frames of one interface, with virtio_net_hdr, so that
 unfinished checksums and super-packets of a local peer are known as such.  The kernel
@@ -12,6 +14,7 @@ protocol unreachable, `quiet_socket` stands in for a listener.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -39,6 +42,7 @@ _IP_PMTUDISC_DO = 2
 # linux/in6.h
 _IPV6_HDRINCL = 36
 _IPV6_OPTIONS = (_IPV6_HDRINCL, socket.IPV6_RECVPKTINFO, socket.IPV6_RECVTCLASS, socket.IPV6_RECVHOPLIMIT)
+_UDP_GRO = 104  # linux/udp.h
 _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 
@@ -62,13 +66,32 @@ def ip_socket(
         if family == socket.AF_INET6:
             for option in _IPV6_OPTIONS:
                 opened.setsockopt(socket.IPPROTO_IPV6, option, 1)
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
         else:
             opened.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
             # Packets bring their own DF flag; what is too long comes back as EMSGSIZE.
             opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DO)
+            # What a tunnel sends to its group is none of its own business (gre_cisco_rcv drops it).
+            opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         if device is not None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(device) + b"\0")
         _enlarge(opened)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def error_socket(protocol: int, netns: str | None, family: int = socket.AF_INET) -> socket.socket:
+    """A socket like `ip_socket`'s, for ICMP errors about packets of the protocol only.  OSError."""
+    is_ip6 = family == socket.AF_INET6
+    kind = socket.IPPROTO_ICMPV6 if is_ip6 else socket.IPPROTO_ICMP
+    opened = ip_socket(kind, netns, family=family)
+    try:
+        filters.attach(opened, (filters.error_program6 if is_ip6 else filters.error_program)(protocol))
+        with contextlib.suppress(BlockingIOError):
+            while True:  # what came in before the filter was there
+                opened.recv(1)
     except OSError:
         opened.close()
         raise
@@ -122,7 +145,37 @@ def quiet_socket(protocol: int, netns: str | None, family: int = socket.AF_INET)
         return socket.socket(family, socket.SOCK_RAW | _FLAGS, protocol)
 
     opened = namespaces.run_in(netns, make)
-    filters.attach(opened, filters.TAKE_NOTHING)
+    try:
+        filters.attach(opened, filters.TAKE_NOTHING)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def quiet_udp_socket(port: int, netns: str | None, family: int = socket.AF_INET) -> socket.socket:
+    """The same for a UDP port, of any address.  OSError EADDRINUSE where somebody else listens there.
+
+    With UDP_GRO the kernel joins a flow's datagrams as early as it can, before a packet socket
+    hears them, and leaves those that come joined alone.
+    """
+
+    def make() -> socket.socket:
+        return socket.socket(family, socket.SOCK_DGRAM | _FLAGS, 0)
+
+    opened = namespaces.run_in(netns, make)
+    try:
+        filters.attach(opened, filters.TAKE_NOTHING)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        with contextlib.suppress(OSError):  # before Linux 5.0
+            opened.setsockopt(socket.IPPROTO_UDP, _UDP_GRO, 1)
+        # For the ports on other interfaces, which do the same.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind(("", port))
+    except OSError:
+        opened.close()
+        raise
     return opened
 
 

@@ -1,0 +1,104 @@
+/* PACKET_RX_RING, TPACKET_V2: frames without a system call, without a socket buffer each.
+ *
+ *   | frame 0 | frame 1 | …                  each:  | tpacket2_hdr … vnet header | frame … |
+ *        ▲ the kernel copies it here, then sets TP_STATUS_USER; we copy it out, then set
+ *          TP_STATUS_KERNEL (Documentation/networking/packet_mmap.rst)
+ *
+ * Version 2, not 3: a frame is readable as soon as it is there, not when a block is full or
+ * its timer has run out.  A frame that is longer than its place (a super-packet of a local
+ * peer) is queued to the socket as well (PACKET_COPY_THRESH).  A full ring loses what comes:
+ * the kernel counts it (PACKET_STATISTICS, tp_drops). */
+#include "ring.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+enum {
+    RING_BYTES = 8 << 20, /* as much as the socket's own buffer */
+    BLOCK_BYTES = 64 << 10,
+    FRAME_LEAST = 2048,
+    /* tpacket2_hdr with its sockaddr_ll, 52 bytes, the link header's least of 16, both
+     * rounded up; vnet header; MAC header and a tag (tpacket_rcv). */
+    FRAME_HEADERS = 80 + 10 + 4
+};
+
+static int set(int fd, int option, const void *value, socklen_t size)
+{
+    return setsockopt(fd, SOL_PACKET, option, value, size) == 0 ? 0 : -errno;
+}
+
+static int set_number(int fd, int option, int value)
+{
+    return set(fd, option, &value, sizeof value);
+}
+
+/* A power of two, so that frames fill blocks. */
+static uint32_t frame_size(uint32_t mtu)
+{
+    uint32_t size = FRAME_LEAST;
+    while (size < mtu + FRAME_HEADERS && size < BLOCK_BYTES)
+        size *= 2;
+    return size;
+}
+
+static void forget(int fd)
+{
+    const struct tpacket_req none = {0};
+    (void)set(fd, PACKET_RX_RING, &none, sizeof none);
+    (void)set_number(fd, PACKET_COPY_THRESH, 0);
+    (void)set_number(fd, PACKET_VERSION, TPACKET_V1);
+}
+
+int vdp_ring_open(struct vdp_ring *ring, int fd, uint32_t mtu)
+{
+    uint32_t size = frame_size(mtu);
+    const struct tpacket_req request = {.tp_block_size = BLOCK_BYTES,
+                                        .tp_block_nr = RING_BYTES / BLOCK_BYTES,
+                                        .tp_frame_size = size,
+                                        .tp_frame_nr = RING_BYTES / size};
+    int result = set_number(fd, PACKET_VERSION, TPACKET_V2);
+    if (result == 0)
+        result = set_number(fd, PACKET_COPY_THRESH, 1);
+    if (result == 0)
+        result = set(fd, PACKET_RX_RING, &request, sizeof request);
+    void *memory = MAP_FAILED;
+    if (result == 0) {
+        memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        result = memory == MAP_FAILED ? -errno : 0;
+    }
+    if (result < 0) {
+        forget(fd);
+        return result;
+    }
+    *ring = (struct vdp_ring){.memory = memory, .frame_size = size, .count = RING_BYTES / size};
+    return 0;
+}
+
+void vdp_ring_close(struct vdp_ring *ring, int fd)
+{
+    if (ring->memory == NULL)
+        return;
+    (void)munmap(ring->memory, RING_BYTES); /* while it is mapped, the kernel keeps it */
+    ring->memory = NULL;
+    forget(fd);
+}
+
+static struct tpacket2_hdr *frame_at(const struct vdp_ring *ring, uint32_t index)
+{
+    return (struct tpacket2_hdr *)(void *)(ring->memory + (size_t)index * ring->frame_size);
+}
+
+const struct tpacket2_hdr *vdp_ring_peek(const struct vdp_ring *ring)
+{
+    const struct tpacket2_hdr *header = frame_at(ring, ring->next);
+    return __atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER ? header : NULL;
+}
+
+void vdp_ring_release(struct vdp_ring *ring)
+{
+    struct tpacket2_hdr *header = frame_at(ring, ring->next);
+    __atomic_store_n(&header->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+    ring->next = ring->next + 1 < ring->count ? ring->next + 1 : 0;
+}
