@@ -4,9 +4,10 @@
 
 #include "packets.h"
 
+/* A cell that joins all that can be. */
 static inline struct fixture *fixture_for_cell(void)
 {
-    return fixture_new(VDP_PORT_CELL, VDP_L2, 0, 512);
+    return fixture_new(VDP_PORT_CELL, VDP_L2, VDP_F_TSO4 | VDP_F_TSO6 | VDP_F_USO, 512);
 }
 
 static inline struct shape plain_shape(unsigned version)

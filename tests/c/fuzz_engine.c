@@ -25,8 +25,8 @@ static void begin(void)
         {.name = "l2", .type = VDP_PORT_MEMORY, .features = 30},
         {.name = "l3", .type = VDP_PORT_MEMORY, .packet_type = VDP_L3, .features = 30},
         {.name = "plain", .type = VDP_PORT_MEMORY},
-        {.name = "cell2", .type = VDP_PORT_CELL},
-        {.name = "cell3", .type = VDP_PORT_CELL, .packet_type = VDP_L3},
+        {.name = "cell2", .type = VDP_PORT_CELL, .features = 30},
+        {.name = "cell3", .type = VDP_PORT_CELL, .packet_type = VDP_L3, .features = 30},
     };
     struct vdp_engine_config config = {.workers = 1, .packets = 64, .action_rate = 0};
 
@@ -36,6 +36,7 @@ static void begin(void)
         ports[i] = (uint32_t)vdp_port_add(engine, &configs[i]);
     (void)vdp_counter_new(engine);
     (void)vdp_state_new(engine, 0);
+    (void)vdp_window_new(engine, 33);
 }
 
 /* What comes in by a cell leaves by the port of its type. */

@@ -38,21 +38,26 @@ static void make_program(struct random_program *program, const uint32_t *ports, 
             action->op = VDP_OP_PULL, action->b = draw(seed, 8);
         else if (action->op == VDP_OP_CLONE)
             action->b = later;
-        else if ((action->op >= VDP_OP_TRIM && action->op <= VDP_OP_TTL) || action->op == VDP_OP_FRAGMENT)
+        else if ((action->op >= VDP_OP_TRIM && action->op <= VDP_OP_TTL) || action->op == VDP_OP_FRAGMENT ||
+                 action->op == VDP_OP_REQUIRE_UDP)
             action->d = later;
         if (action->op == VDP_OP_PUSH || action->op == VDP_OP_SET) {
             action->a = (uint16_t)(1 + action->a % 16);
             action->b %= 33;
             action->c %= 32;
             action->d = draw(seed, 2) ? UINT32_MAX : action->d;
-        } else if (action->op == VDP_OP_TTL)
+        } else if (action->op == VDP_OP_TTL || action->op == VDP_OP_UDP_CHECKSUM)
             action->a = draw(seed, 2) ? 4 : 6;
+        else if (action->op == VDP_OP_REQUIRE_UDP)
+            action->a = (uint16_t)((draw(seed, 2) ? 4 : 6) | (draw(seed, 2) ? VDP_UDP_ZERO : 0));
+        else if (action->op == VDP_OP_HASH)
+            action->d = 4 + 4 * draw(seed, 16);
         else if (action->op == VDP_OP_FRAGMENT)
             action->b += 28 + draw(seed, 1500), action->c = draw(seed, 2) ? 14 : 0;
         else if (action->op == VDP_OP_SEGMENT)
             action->b = draw(seed, 2) ? 0 : draw(seed, 3000);
-        else if (action->op >= VDP_OP_REQUIRE_LENGTH && action->op <= VDP_OP_REQUIRE_SEQUENCE)
-            action->a &= 1;
+        else if (action->op == VDP_OP_REQUIRE_LENGTH || action->op == VDP_OP_REQUIRE_SEQUENCE)
+            action->a &= action->op == VDP_OP_REQUIRE_LENGTH ? 1 : 3;
         else if (action->op == VDP_OP_META || action->op == VDP_OP_META_LOAD)
             action->a &= 7;
         if (action->op == VDP_OP_REQUIRE_LENGTH)
@@ -118,10 +123,11 @@ static void test_random_programs_keep_the_books(void **state)
 
     for (uint32_t i = 0; i < PORTS; i++)
         ports[i] = add_port(engine, types[i], i & 1);
-    for (uint32_t i = 0; i < 2; i++)
-        assert_int_equal(vdp_port_set_features(engine, ports[i], VDP_F_CSUM | VDP_F_TSO4), 0);
+    for (uint32_t i = 0; i < PORTS; i++)
+        if (i < 2 || types[i] == VDP_PORT_CELL)
+            assert_int_equal(vdp_port_set_features(engine, ports[i], VDP_F_CSUM | VDP_F_TSO4), 0);
     for (int i = 0; i < 40; i++) {
-        (void)vdp_state_new(engine, draw(&seed, 3));
+        (void)(i & 1 ? vdp_window_new(engine, 1 + draw(&seed, 64)) : vdp_state_new(engine, draw(&seed, 3)));
         (void)vdp_counter_new(engine);
     }
     for (int round = 0; round < ROUNDS; round++) {

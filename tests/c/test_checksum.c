@@ -19,14 +19,36 @@ static void test_sum_equals_the_bytewise_sum(void **state)
             const uint8_t *bytes = storage + shift;
             assert_int_equal(vdp_checksum_fold(vdp_checksum_add(0, bytes, size)),
                              plain_sum(0, bytes, size));
+            assert_int_equal(vdp_checksum_fold(vdp_checksum_add_portable(0, bytes, size)),
+                             plain_sum(0, bytes, size));
             assert_int_equal(vdp_checksum(bytes, size), (uint16_t)~plain_sum(0, bytes, size));
         }
+}
+
+/* Long ones at any alignment, whatever was summed up before: the wide loop and its rest. */
+static void test_both_loops_agree_on_any_piece(void **state)
+{
+    enum { LARGE = 70000, ROUNDS = 3000 };
+    static uint8_t storage[LARGE];
+    uint32_t seed = 7;
+    (void)state;
+    fill(storage, sizeof storage, 6);
+    memset(storage, 0xff, LARGE / 4); /* carries everywhere */
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        uint32_t size = random_below(&seed, round % 8 ? 3000 : 66000);
+        const uint8_t *bytes = storage + random_below(&seed, LARGE - size);
+        uint64_t before = (uint64_t)random_below(&seed, UINT32_MAX) << (round % 24);
+        uint16_t start = vdp_checksum_fold(before);
+        uint16_t expected = plain_sum(start, bytes, size);
+        assert_int_equal(vdp_checksum_fold(vdp_checksum_add(before, bytes, size)), expected);
+        assert_int_equal(vdp_checksum_fold(vdp_checksum_add_portable(before, bytes, size)), expected);
+    }
 }
 
 static void test_nothing_is_read_past_the_end(void **state)
 {
     (void)state; /* allocated to the byte: the sanitizer watches */
-    for (size_t size = 1; size <= 130; size++) {
+    for (size_t size = 1; size <= 600; size++) {
         uint8_t *bytes = malloc(size);
         fill(bytes, size, 2);
         assert_int_equal(vdp_checksum(bytes, size), (uint16_t)~plain_sum(0, bytes, size));
@@ -101,6 +123,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sum_equals_the_bytewise_sum),
+        cmocka_unit_test(test_both_loops_agree_on_any_piece),
         cmocka_unit_test(test_nothing_is_read_past_the_end),
         cmocka_unit_test(test_carries_of_the_largest_sum_are_kept),
         cmocka_unit_test(test_pieces_of_even_size_add_up),

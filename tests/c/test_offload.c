@@ -219,7 +219,8 @@ static void test_stored_header_is_what_was_loaded(void **state)
     fixture_free(fixture);
 }
 
-/* The kernel would cut by the inner header and repeat the outer one unchanged. */
+/* Whoever took it would cut by the inner header and repeat the outer one unchanged; but for GRE
+ * (test_offload_gre.c), as is asked before. */
 static void test_super_packet_with_pushed_headers_is_neither_stored_nor_cut(void **state)
 {
     struct fixture *fixture = fixture_for_segments();
@@ -233,7 +234,7 @@ static void test_super_packet_with_pushed_headers_is_neither_stored_nor_cut(void
     packet->data -= 24; /* IPv4 and GRE */
     packet->length += 24;
     memcpy(packet->data, packet->data + 24, 20);
-    packet->data[9] = 47;
+    packet->data[9] = 4; /* IP in IP, and four bytes */
     vdp_store_be16(packet->data + 2, (uint16_t)(length + 24));
     vdp_store_be32(packet->data + 20, 0x0800);
     assert_int_equal(vdp_vnet_store(packet, &header), VDP_REASON_gso_unsupported);

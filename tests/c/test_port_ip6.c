@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sched.h>
@@ -33,15 +34,20 @@ static int in_namespace(void **state)
             skip();                                                                              \
     } while (0)
 
-static int open_raw(bool with_control)
+static int open_protocol(int protocol, bool with_control)
 {
     const int options[] = {IPV6_HDRINCL, IPV6_RECVPKTINFO, IPV6_RECVTCLASS, IPV6_RECVHOPLIMIT};
-    int on = 1, fd = socket(AF_INET6, SOCK_RAW, GRE);
+    int on = 1, fd = socket(AF_INET6, SOCK_RAW, protocol);
 
     assert_true(fd >= 0);
     for (unsigned i = 0; i < (with_control ? COUNT_OF(options) : 1); i++)
         assert_int_equal(setsockopt(fd, IPPROTO_IPV6, options[i], &on, sizeof on), 0);
     return fd;
+}
+
+static int open_raw(bool with_control)
+{
+    return open_protocol(GRE, with_control);
 }
 
 /* An engine with a memory port and the raw one, all from one output to the other. */
@@ -51,10 +57,9 @@ struct bridge {
     int fd;
 };
 
-static struct bridge bridge_new(int fd)
+static struct bridge bridge_with(struct vdp_port_config config)
 {
-    struct bridge bridge = {.engine = engine_with((struct vdp_engine_config){0}), .fd = fd};
-    struct vdp_port_config config = {.name = "raw", .type = VDP_PORT_IP6, .fd_count = 1, .fd = {fd}};
+    struct bridge bridge = {.engine = engine_with((struct vdp_engine_config){0}), .fd = config.fd[0]};
 
     bridge.memory = add_port(bridge.engine, VDP_PORT_MEMORY, VDP_L3);
     int port = vdp_port_add(bridge.engine, &config);
@@ -66,6 +71,12 @@ static struct bridge bridge_new(int fd)
     assert_true(install(bridge.engine, &from_memory, PROGRAM(out)) > 0);
     assert_true(install(bridge.engine, &from_raw, PROGRAM(in)) > 0);
     return bridge;
+}
+
+static struct bridge bridge_new(int fd)
+{
+    return bridge_with((struct vdp_port_config){
+        .name = "raw", .type = VDP_PORT_IP6, .fd_count = 1, .fd = {fd}});
 }
 
 static void bridge_free(struct bridge *bridge)
@@ -121,8 +132,28 @@ static void test_packets_cross_whole(void **state)
         assert_memory_equal(got, sent[i], SIZE);
         assert_int_equal(vdp_load_be32(meta), VDP_L3);
         assert_int_equal(vdp_load_be32(meta + 4), 0x86dd);
+        assert_int_equal(vdp_load_be32(meta + 4 * VDP_META_DEVICE), if_nametoindex("lo"));
     }
     expect_nothing(bridge.engine, bridge.memory);
+    bridge_free(&bridge);
+}
+
+static void test_a_packet_leaves_by_the_device_that_it_names(void **state)
+{
+    uint8_t packet[SIZE], meta[VDP_META_SIZE] = {[3] = VDP_L3, [6] = 0x86, [7] = 0xdd};
+    const uint32_t devices[] = {if_nametoindex("lo"), 9999};
+    NEEDS_ROOT(state);
+    struct bridge bridge = bridge_new(open_raw(true));
+    make_packet(packet, SIZE, there, 0, 9);
+    for (unsigned i = 0; i < COUNT_OF(devices); i++) {
+        vdp_store_be32(meta + 4 * VDP_META_DEVICE, VDP_LEAVE_BY | devices[i]);
+        assert_int_equal(
+            vdp_memory_inject(bridge.engine, bridge.memory, packet, SIZE, meta, NULL), 0);
+    }
+    take_in(&bridge, 1);
+    assert_int_equal(stats_of(bridge.engine, bridge.raw).tx_packets, 1);
+    assert_int_equal(stats_of(bridge.engine, bridge.raw).tx_dropped, 1);
+    assert_int_equal(stats_of(bridge.engine, bridge.raw).error, 0);
     bridge_free(&bridge);
 }
 
@@ -187,6 +218,34 @@ static void test_without_its_addresses_a_packet_is_an_error(void **state)
     bridge_free(&bridge);
 }
 
+static void test_a_header_names_the_protocol_of_the_socket_that_heard_it(void **state)
+{
+    uint8_t packet[SIZE], got[SIZE], message[8] = {129}; /* an echo reply, which nobody answers */
+    struct sockaddr_in6 to = {.sin6_family = AF_INET6};
+    NEEDS_ROOT(state);
+    int icmp = open_protocol(IPPROTO_ICMPV6, true), sender = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+    struct bridge bridge = bridge_with((struct vdp_port_config){
+        .name = "raw", .type = VDP_PORT_IP6, .fd_count = 2, .fd = {open_raw(true), icmp}});
+    struct pollfd poll_fd = {.fd = icmp, .events = POLLIN};
+    memcpy(&to.sin6_addr, there, sizeof there);
+    assert_int_equal(sendto(sender, message, sizeof message, 0, (struct sockaddr *)&to, sizeof to),
+                     sizeof message);
+    assert_int_equal(poll(&poll_fd, 1, WAIT_MS), 1);
+    poll_all(bridge.engine);
+    assert_int_equal(vdp_memory_collect(bridge.engine, bridge.memory, got, SIZE, NULL, NULL),
+                     PAYLOAD_AT + (int)sizeof message);
+    assert_int_equal(got[6], IPPROTO_ICMPV6);
+    assert_int_equal(got[PAYLOAD_AT], 129);
+    make_packet(packet, SIZE, there, 0, 64);
+    inject(bridge.engine, bridge.memory, packet, SIZE);
+    take_in(&bridge, 2);
+    assert_int_equal(vdp_memory_collect(bridge.engine, bridge.memory, got, SIZE, NULL, NULL), SIZE);
+    assert_int_equal(got[6], GRE);
+    bridge_free(&bridge);
+    close(icmp);
+    close(sender);
+}
+
 static void test_a_descriptor_that_is_no_socket_is_refused(void **state)
 {
     (void)state;
@@ -203,10 +262,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_packets_cross_whole),
+        cmocka_unit_test(test_a_packet_leaves_by_the_device_that_it_names),
         cmocka_unit_test(test_extension_headers_stay_with_the_kernel),
         cmocka_unit_test(test_what_the_kernel_refuses_is_counted),
         cmocka_unit_test(test_only_ipv6_is_sent),
         cmocka_unit_test(test_without_its_addresses_a_packet_is_an_error),
+        cmocka_unit_test(test_a_header_names_the_protocol_of_the_socket_that_heard_it),
         cmocka_unit_test(test_a_descriptor_that_is_no_socket_is_refused),
     };
     return cmocka_run_group_tests(tests, in_namespace, NULL);

@@ -66,11 +66,11 @@ static void test_operands_out_of_range_are_refused(void **state)
         {VDP_OP_COPY, 0x100, 0, 0, 0},       {VDP_OP_COPY, 0, 0, 65536, 0},
         {VDP_OP_LENGTH, 0, 65536, 0, 0},     {VDP_OP_ID, 0, 65536, 0, 0},
         {VDP_OP_CHECKSUM, 0, 0, 65536, 0},   {VDP_OP_REQUIRE_LENGTH, 0, 2, 1, 1},
-        {VDP_OP_REQUIRE_LENGTH, 2, 0, 1, 1}, {VDP_OP_REQUIRE_SEQUENCE, 2, 0, 0, 1},
+        {VDP_OP_REQUIRE_LENGTH, 2, 0, 1, 1}, {VDP_OP_REQUIRE_SEQUENCE, 4, 0, 0, 1},
         {VDP_OP_TTL, 5, 0, 0, 1},            {VDP_OP_META, VDP_META_WORDS, 0, 0, 0},
         {VDP_OP_META_LOAD, 8, 0, 0, 0},      {VDP_OP_META_LOAD, 0, 65536, 0, 0},
         {VDP_OP_FRAGMENT, 0, 27, 0, 1},      {VDP_OP_FRAGMENT, 0, 131072, 0, 1},
-        {VDP_OP_FRAGMENT, 0, 28, 65536, 1},
+        {VDP_OP_FRAGMENT, 0, 28, 65536, 1},  {VDP_OP_STATE, 0, 65536, 0, 0},
     };
 
     for (uint32_t i = 0; i < COUNT_OF(bad); i++)

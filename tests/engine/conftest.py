@@ -66,8 +66,12 @@ class Bench:
             PortConfig(name, PortType.MEMORY, packet_type, features=features, tx_queue=tx_queue)
         )
 
-    def cell(self, packet_type: PacketType = PacketType.L3, tx_queue: int = 1024) -> int:
-        return self.engine.add_port(PortConfig("cell", PortType.CELL, packet_type, tx_queue=tx_queue))
+    def cell(
+        self, packet_type: PacketType = PacketType.L3, tx_queue: int = 1024, features: Feature = ALL
+    ) -> int:
+        return self.engine.add_port(
+            PortConfig("cell", PortType.CELL, packet_type, features, tx_queue=tx_queue)
+        )
 
     def match(self, in_port: int, **known: object) -> Match:
         """Everything that comes in there, unless more is known; mask and value as hex."""

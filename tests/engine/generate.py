@@ -13,6 +13,7 @@ from random import Random
 from tests.engine.streams import super_packet
 from vdp.engine.interface import META_SIZE, MemoryPacket, Offload, PacketType
 from vdp.engine.program import (
+    Account,
     Action,
     Checksum,
     Clone,
@@ -20,6 +21,7 @@ from vdp.engine.program import (
     Count,
     Drop,
     Fragment,
+    Hash,
     Id,
     Length,
     Meta,
@@ -30,11 +32,14 @@ from vdp.engine.program import (
     RequireChecksum,
     RequireLength,
     RequireSequence,
+    RequireUdp,
     Segment,
     Sequence32,
     Set,
+    State32,
     Trim,
     Ttl,
+    UdpChecksum,
     Upcall,
 )
 from vdp.testing.builders import (
@@ -68,6 +73,7 @@ class Numbers:
     cells: dict[PacketType, tuple[int, ...]]
     counters: tuple[int, ...]
     states: tuple[int, ...]
+    windows: tuple[int, ...]
 
 
 def offset(random: Random) -> int:
@@ -93,6 +99,24 @@ def end(random: Random, numbers: Numbers, packet_type: PacketType) -> Action:
     return Output(random.choice((numbers.ports if kind < 0.65 else numbers.cells)[packet_type]))
 
 
+def encapsulation(random: Random, numbers: Numbers, packet_type: PacketType) -> list[Action]:
+    """What a GRE link does, super-packets left whole."""
+    csum, is_frame = random.random() < 0.5, packet_type == PacketType.L2
+    head = gre(b"", 0x6558 if is_frame else 0x0800, csum=csum, key=random.choice([None, 7]))
+    outer = ipv4("192.0.2.1", "192.0.2.2", b"", protocol=47)
+    return [
+        Segment(32, 0, 0, random.choice([3900, 65535]), random.choice([150, 700]), csum),
+        Push(head),
+        *([Checksum(4, 0)] if csum else []),
+        Push(outer),
+        Length(2, 0),
+        Id(4, random.choice(numbers.states)),
+        Checksum(10, 0, 20),
+        Meta(0, PacketType.L3),
+        Meta(1, 0x0800),
+    ]
+
+
 def branch(random: Random, numbers: Numbers, depth: int) -> tuple[Action, ...]:
     return program(random, numbers, PacketType(random.randrange(2)), depth + 1)
 
@@ -100,6 +124,9 @@ def branch(random: Random, numbers: Numbers, depth: int) -> tuple[Action, ...]:
 def program(random: Random, numbers: Numbers, packet_type: PacketType, depth: int = 0) -> tuple[Action, ...]:
     """A valid program of a few actions, for packets of this type."""
     actions = [action(random, numbers, depth) for _ in range(random.choice([0, 0, 1, 1, 2, 3, 6]))]
+    if random.random() < 0.08:
+        actions += encapsulation(random, numbers, packet_type)
+        packet_type = PacketType.L3
     if random.random() < 0.15:
         packet_type = PacketType(1 - packet_type)
         actions.append(Meta(0, packet_type))
@@ -110,8 +137,9 @@ def program(random: Random, numbers: Numbers, packet_type: PacketType, depth: in
 def action(random: Random, numbers: Numbers, depth: int) -> Action:
     """One action other than Drop and Output; with `depth`, branches get rarer."""
     kinds = [pull, push, set_bytes, copy, length, number, checksum, count, segment, upcall, meta]
+    kinds += [hash_bytes, udp_checksum]
     if depth < 2:
-        kinds += [trim, require_checksum, require_length, require_sequence, ttl, clone, fragment]
+        kinds += [trim, require_checksum, require_length, require_sequence, require_udp, ttl, clone, fragment]
     return random.choice(kinds)(random, numbers, depth)
 
 
@@ -142,6 +170,10 @@ def length(random: Random, numbers: Numbers, depth: int) -> Action:
 
 
 def number(random: Random, numbers: Numbers, depth: int) -> Action:
+    if random.random() < 0.4:
+        state = random.choice([*numbers.states, *numbers.windows])
+        addend = random.choice([0, -1, 1, random.randrange(-(1 << 31), 1 << 31)])
+        return State32(offset(random), state, addend)
     kind = random.choice([Id, Sequence32])
     return kind(offset(random), random.choice(numbers.states))
 
@@ -150,16 +182,41 @@ def checksum(random: Random, numbers: Numbers, depth: int) -> Action:
     return Checksum(offset(random), offset(random), random.choice([0, 0, 20, 7, offset(random)]))
 
 
+def hash_bytes(random: Random, numbers: Numbers, depth: int) -> Action:
+    return Hash(offset(random), offset(random), random.choice([4, 12, 36, 64]), random.getrandbits(16))
+
+
+def headers_at(random: Random) -> tuple[int, int, int]:
+    """IP version, and where an IP and a UDP header are, in most cases."""
+    network = random.choice([0, 14, 14, offset(random)])
+    version = random.choice([4, 6])
+    return version, network, random.choice([network + (20 if version == 4 else 40)] * 3 + [offset(random)])
+
+
+def udp_checksum(random: Random, numbers: Numbers, depth: int) -> Action:
+    return UdpChecksum(*headers_at(random))
+
+
+def require_udp(random: Random, numbers: Numbers, depth: int) -> Action:
+    return RequireUdp(*headers_at(random), branch(random, numbers, depth), random.random() < 0.5)
+
+
 def count(random: Random, numbers: Numbers, depth: int) -> Action:
+    if random.random() < 0.4:
+        sent, lost, lost_too = (random.choice([0, *numbers.counters]) for _ in range(3))
+        return Account(sent, lost, lost_too, random.choice([0, 14, 100]))
     return Count(random.choice(numbers.counters), random.choice([0, 0, -14, -100000, 24]))
 
 
 def segment(random: Random, numbers: Numbers, depth: int) -> Action:
-    return Segment(random.choice([0, 0, 2, 6, 30, 4]), random.choice([0, 0, 0, 90, 140, 500, 1500]))
+    most = random.choice([0, 0, 0, 90, 140, 500, 1500])
+    longest, longest_segment = random.choice([0, 1000, 3900, 65535]), random.choice([0, 100, 150, 700])
+    features, equal = random.choice([0, 0, 2, 6, 30, 4, 32, 32, 62]), random.random() < 0.5
+    return Segment(features, most, 0, longest, longest_segment, equal)
 
 
 def upcall(random: Random, numbers: Numbers, depth: int) -> Action:
-    return Upcall(random.getrandbits(32))
+    return Upcall(random.getrandbits(32), random.choice([None, random.choice(numbers.states)]))
 
 
 def meta(random: Random, numbers: Numbers, depth: int) -> Action:
@@ -185,8 +242,9 @@ def require_length(random: Random, numbers: Numbers, depth: int) -> Action:
 
 
 def require_sequence(random: Random, numbers: Numbers, depth: int) -> Action:
-    state = random.choice(numbers.states)
-    return RequireSequence(offset(random), state, branch(random, numbers, depth), random.random() < 0.5)
+    state = random.choice([*numbers.states, *numbers.windows * 2])
+    rules = random.random() < 0.5, random.random() < 0.5
+    return RequireSequence(offset(random), state, branch(random, numbers, depth), *rules)
 
 
 def ttl(random: Random, numbers: Numbers, depth: int) -> Action:
@@ -236,10 +294,34 @@ def ip_packet(random: Random, payload: int | None = None) -> bytes:
         fragment=random.choice([0] * 9 + [7]),
         options=random.choice([b""] * 6 + [b"\1" * 4, b"\x83\3\1\x07\4\1\1\0", b"\x44\x09\1\1"]),
     )
-    if random.random() < 0.2:
-        tunnel = gre(packet, csum=random.random() < 0.5, key=random.choice([None, 7]))
-        packet = ipv4("192.0.2.1", "192.0.2.2", tunnel, protocol=47)
-    return packet
+    return tunnelled(random, packet) if random.random() < 0.2 else packet
+
+
+def tunnelled(random: Random, packet: bytes) -> bytes:
+    """In GRE over either IP, as a frame or not."""
+    is_frame = random.random() < 0.3
+    carried = ethernet(packet) if is_frame else packet
+    protocol = 0x6558 if is_frame else 0x0800
+    inside = gre(carried, protocol, csum=random.random() < 0.3, key=random.choice([None, 7]))
+    kind = random.random()
+    if kind < 0.6:
+        return ipv4("192.0.2.1", "192.0.2.2", inside, protocol=47)
+    if kind < 0.8:
+        return ipv6("2001:db8::3", "2001:db8::4", inside, next_header=47)
+    return ipv6("2001:db8::3", "2001:db8::4", b"\x2f\0\4\1\4\1\1\0" + inside, next_header=60)
+
+
+def tunnel_size(data: bytes) -> int:
+    """Bytes in front of the IP packet in a tunnel of `tunnelled`; 0: it is in none."""
+    at = 20 if data[0] >> 4 == 4 else 40
+    if data[0] >> 4 == 6 and data[6] == 60 and data[40:41] == b"\x2f":
+        at += 8
+    elif data[9 if data[0] >> 4 == 4 else 6] != 47:
+        return 0
+    flags = data[at] if len(data) > at + 4 else 0
+    is_frame = data[at + 2 : at + 4] == b"\x65\x58"
+    at += 4 + 4 * (flags >> 7) + 4 * (flags >> 5 & 1) + 14 * is_frame
+    return at if at + 40 <= len(data) else 0
 
 
 def spoiled(random: Random, data: bytes) -> bytes:
@@ -284,7 +366,9 @@ def marks(random: Random, data: bytes) -> Offload:
     kind = random.random()
     if kind < 0.5 or len(data) < 20:
         return Offload()
-    good = super_packet(data, random.choice([1, 20, 47, 48, 100, 101, 500])).offload
+    front = tunnel_size(data)
+    good = super_packet(data[front:], random.choice([1, 20, 47, 48, 100, 101, 500])).offload
+    good = moved(good, front)
     if kind < 0.6:
         return Offload(True, good.csum_start, good.csum_offset)
     if kind < 0.85:

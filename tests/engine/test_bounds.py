@@ -22,6 +22,7 @@ from vdp.engine.program import (
     RequireSequence,
     Sequence32,
     Set,
+    State32,
     Trim,
     Ttl,
 )
@@ -48,6 +49,8 @@ ACTIONS: dict[str, tuple[Callable[[int], Action], int]] = {
     "require_checksum": (lambda state: RequireChecksum(2, 6, OTHERWISE), 8),
     "require_checksum_to_the_end": (lambda state: RequireChecksum(6, 0, OTHERWISE), 6),
     "require_sequence": (lambda state: RequireSequence(4, state, OTHERWISE), 8),
+    "require_sequence_explicit": (lambda state: RequireSequence(4, state, OTHERWISE, True), 8),
+    "state": (lambda state: State32(4, state), 8),
     "ttl_ipv4": (lambda state: Ttl(4, 2, OTHERWISE), 22),
     "ttl_ipv6": (lambda state: Ttl(6, 2, OTHERWISE), 42),
     "meta_load": (lambda state: MetaLoad(3, 4), 8),

@@ -42,7 +42,8 @@ FLOWS = 4  # a port
 STEPS = 12
 REGISTER_MASK = bytes(8) + b"\xff" * 4 + bytes(20)
 UNLIKE = {"iterations": 0, "busy_ns": 0, "idle_ns": 0, "mask_probes": 0, "packets_free": 0}
-FEATURES = [Feature.NONE, Feature.CSUM, Feature(30), Feature(30), Feature.CSUM | Feature.TSO4, Feature.TSO4]
+FEATURES = [Feature.NONE, Feature.CSUM, Feature(30), Feature(62), Feature(62), Feature.TSO4]
+FEATURES += [Feature.CSUM | Feature.TSO4, Feature.CSUM | Feature.TSO4 | Feature.GRE_TSO]
 
 
 class Pair:
@@ -69,7 +70,8 @@ class Pair:
         counters = tuple(self.both("new_counter") for _ in range(2))
         initial = random.choice([0, 1, 0xFFFF, 0xFFFFFFFF])
         states = tuple(self.both("new_state", initial) for _ in range(2))
-        self.numbers = Numbers(self.by_type(self.memory), self.by_type(self.cells), counters, states)
+        windows = tuple(self.both("new_window", random.choice([1, 31, 32, 64, 1024])) for _ in range(2))
+        self.numbers = Numbers(self.by_type(self.memory), self.by_type(self.cells), counters, states, windows)
         for port in [*self.memory, *self.cells]:
             for register in range(FLOWS):
                 if random.random() < 0.9:
@@ -249,7 +251,7 @@ class Pair:
                 assert native == reference, f"{call} of port {port}"
         for counter in self.numbers.counters:
             assert len(set(self.each("read_counter", counter))) == 1
-        for state in self.numbers.states:
+        for state in (*self.numbers.states, *self.numbers.windows):
             self.both("read_state", state)
         numbers = [replace(engine.worker_stats(0), **UNLIKE) for engine in self.engines]
         assert numbers[0] == numbers[1]

@@ -56,16 +56,19 @@ def test_pushes_pile_up(bench: Bench) -> None:
     assert bench.run(program, DATA) == [b"abc" + DATA]
 
 
+@pytest.mark.conformance("B13")
 def test_many_large_pushes_fit_a_short_packet(bench: Bench) -> None:
     program = [Push(bytes([n]) * 256) for n in range(20)]
     out = b"".join(bytes([n]) * 256 for n in reversed(range(20))) + DATA
     assert bench.run([*program, Output(bench.y)], DATA) == [out]
 
 
+@pytest.mark.conformance("B13")
 def test_push_up_to_the_largest_packet(bench: Bench) -> None:
     assert bench.run([Push(bytes(256)), Output(bench.y)], b"x" * 65536) == [bytes(256) + b"x" * 65536]
 
 
+@pytest.mark.conformance("G2")
 def test_push_beyond_the_largest_packet_drops_it(bench: Bench) -> None:
     assert bench.run([Push(bytes(256)), Push(b"1"), Output(bench.y)], b"x" * 65536) == []
     assert bench.drops(bench.x) == {"mtu_exceeded": 1}
@@ -112,6 +115,7 @@ def test_length_that_does_not_fit_its_field_drops_the_packet(bench: Bench, size:
     assert bench.drops(bench.x) == {"mtu_exceeded": 1}
 
 
+@pytest.mark.conformance("G17")
 def test_id_writes_the_state_and_counts_it_up(bench: Bench) -> None:
     state = bench.engine.new_state(0xFFFF)
     bench.flow(bench.x, Id(4, state), Output(bench.y))
@@ -127,6 +131,7 @@ def test_sequence_writes_the_state_and_counts_it_up(bench: Bench) -> None:
     assert [data.hex() for data in bench.sent(bench.y)] == ["ffffffff", "00000000", "00000001"]
 
 
+@pytest.mark.conformance("B19")
 def test_two_flows_share_one_sequence(bench: Bench) -> None:
     state = bench.engine.new_state(1)
     bench.flow(bench.x, Sequence32(0, state), Output(bench.y))

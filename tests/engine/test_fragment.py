@@ -59,6 +59,7 @@ def reassembled(fragments: list[bytes]) -> bytes:
 # Cutting.
 
 
+@pytest.mark.conformance("G19", "L14")
 @pytest.mark.parametrize("most", [28, 68, 500, 576, 1500, 1503, 1507, 2000, 3027])
 def test_fragments_are_those_of_scapy(bench: Bench, most: int) -> None:
     data = datagram()
@@ -95,6 +96,7 @@ def test_one_byte_too_many_is_cut(bench: Bench) -> None:
     assert [place(part) for part in cut(bench, datagram(1000), 1027)] == [(True, 0, 1000), (False, 1000, 8)]
 
 
+@pytest.mark.conformance("G19")
 def test_df_and_too_long_takes_else(bench: Bench) -> None:
     frame = ethernet(datagram(1001, flags=2)) + b"padding"
     program = [Fragment(14, 1028, (Push(b"!"), Output(bench.y))), Output(bench.x)]
@@ -332,6 +334,7 @@ def test_fragments_go_round_no_more_often_than_their_packet(bench: Bench) -> Non
 OPTION = st.sampled_from([RECORD_ROUTE, LOOSE_ROUTE, ROUTER_ALERT, b"\1", b"\x07", b"\0"])
 
 
+@pytest.mark.conformance("G19")
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     size=st.integers(0, 3000),

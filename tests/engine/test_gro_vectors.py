@@ -37,6 +37,7 @@ def test_the_cases_are_there() -> None:
     assert len(CASES) == 15
 
 
+@pytest.mark.conformance("F4", "F5", "F6", "F7", "F8")
 @pytest.mark.parametrize("name", JOINED)
 def test_a_cell_makes_of_them_what_is_expected(bench: Bench, name: str) -> None:
     packets, expectation = packets_of(CASES[name]), CASES[name]["expectation"]
@@ -54,6 +55,7 @@ def test_a_cell_makes_of_them_what_is_expected(bench: Bench, name: str) -> None:
                 assert_sound(finished(packet))
 
 
+@pytest.mark.conformance("H4")
 @pytest.mark.parametrize("name", sorted(CUT))
 def test_a_super_packet_is_cut_as_expected(bench: Bench, name: str) -> None:
     (data,), expectation = packets_of(CASES[name]), CASES[name]["expectation"]
@@ -71,6 +73,7 @@ def test_a_super_packet_is_cut_as_expected(bench: Bench, name: str) -> None:
     assert b"".join(bytes(part["TCP"].payload) for part in parts) == bytes(whole["TCP"].payload)
 
 
+@pytest.mark.conformance("H10")
 @pytest.mark.parametrize("name", JOINED)
 def test_cutting_again_what_a_cell_joined_gives_the_same_packets(bench: Bench, name: str) -> None:
     packets = packets_of(CASES[name])

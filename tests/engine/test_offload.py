@@ -72,6 +72,7 @@ HOSTILE: dict[str, tuple[bytes, Offload, str]] = {
 }
 
 
+@pytest.mark.conformance("H2")
 @pytest.mark.parametrize("name", HOSTILE)
 def test_marks_that_contradict_the_packet_are_dropped_on_receive(bench: Bench, name: str) -> None:
     data, offload, reason = HOSTILE[name]
@@ -119,6 +120,7 @@ def test_a_super_packet_needs_no_checksum_mark(bench: Bench) -> None:
     assert bench.collect(bench.y)[0].offload == Offload(True, 20, 16, 1, 100, 40)
 
 
+@pytest.mark.conformance("H8")
 @pytest.mark.parametrize(
     ("packet", "feature"),
     [
@@ -169,6 +171,7 @@ def test_checksum_marks_move_when_room_is_made_in_front(bench: Bench) -> None:
     assert out.offload == Offload(True, 1820, 16)
 
 
+@pytest.mark.conformance("H5")
 def test_a_checksum_that_is_finished_behind_pushed_headers(bench: Bench) -> None:
     bench.engine.set_port_features(bench.y, Feature.NONE)
     bench.flow(bench.x, Push(b"\1" * 24), Output(bench.y))
@@ -192,6 +195,7 @@ def test_a_checksum_whose_field_is_trimmed_off_is_dropped_at_the_output(
     assert bench.drops(bench.y) == {"vnet_hdr_invalid": 1}
 
 
+@pytest.mark.conformance("H5")
 def test_a_checksum_over_an_unfinished_one_finishes_that_first(bench: Bench) -> None:
     header = gre(b"", csum=True)
     program = [Push(header), Checksum(4, 0), Output(bench.y)]
@@ -199,12 +203,14 @@ def test_a_checksum_over_an_unfinished_one_finishes_that_first(bench: Bench) -> 
     assert out == gre(WHOLE, csum=True)
 
 
+@pytest.mark.conformance("C8")
 def test_a_checksum_beside_an_unfinished_one_leaves_it(bench: Bench) -> None:
     bench.flow(bench.x, Checksum(10, 0, 20), Output(bench.y))
     bench.send(bench.x, MemoryPacket(PARTIAL, offload=CSUM))
     assert bench.collect(bench.y)[0].offload == CSUM
 
 
+@pytest.mark.conformance("C8")
 def test_verifying_over_an_unfinished_checksum_finishes_it_first(bench: Bench) -> None:
     packet = gre(WHOLE, csum=True)
     partial = packet[: len(packet) - len(WHOLE)] + PARTIAL

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from tests.engine.conftest import POLICY, Bench
 from vdp.engine.interface import NO_META, Count, PacketType, UpcallReason
-from vdp.engine.program import Clone, Drop, Meta, Output, Pull, Push, RequireLength, Upcall
+from vdp.engine.program import Account, Clone, Drop, Fragment, Meta, Output, Pull, Push, RequireLength, Upcall
 from vdp.engine.program import Count as CountAction
+from vdp.testing.builders import ipv4
 
 
 def test_drop_counts_its_reason_at_the_in_port(bench: Bench) -> None:
@@ -107,7 +108,114 @@ def test_upcall_sends_a_copy_with_its_cookie_and_goes_on(bench: Bench) -> None:
     assert (stats.upcalls, stats.cloned, stats.held) == (1, 1, 1)
 
 
+def test_an_upcall_with_a_state_is_made_as_often_as_the_state_says(bench: Bench) -> None:
+    state = bench.engine.new_state(2)
+    bench.flow(bench.x, Upcall(7, state), Output(bench.y))
+    bench.send(bench.x, b"1", b"2", b"3")
+    assert bench.sent(bench.y) == [b"1", b"2", b"3"]
+    assert [(upcall.cookie, upcall.data) for upcall in bench.upcalls()] == [(7, b"1"), (7, b"2")]
+    assert bench.engine.read_state(state) == 0
+    bench.engine.write_state(state, 1)
+    bench.send(bench.x, b"4", b"5")
+    assert [upcall.data for upcall in bench.upcalls()] == [b"4"]
+
+
+def test_an_upcall_that_the_rate_suppresses_takes_from_the_state_all_the_same(make_bench) -> None:  # type: ignore[no-untyped-def]
+    bench = make_bench(action_rate=2)
+    state = bench.engine.new_state(5)
+    bench.flow(bench.x, Upcall(7, state), Output(bench.y))
+    bench.send(bench.x, *[b"data"] * 3)
+    assert bench.engine.read_state(state) == 2
+    assert len(bench.upcalls()) < 3
+
+
 def test_actions_behind_the_end_never_run(bench: Bench) -> None:
     state = bench.engine.new_counter()
     bench.run([RequireLength(0, 9, (Drop(1), CountAction(state), Drop(1))), Output(bench.y)], b"0123456789")
     assert bench.engine.read_counter(state) == Count(0, 0)
+
+
+# -- account ---------------------------------------------------------------------------------
+
+
+def accounts(bench: Bench) -> tuple[int, int, int]:
+    """Counters: sent, lost, lost too."""
+    return bench.engine.new_counter(), bench.engine.new_counter(), bench.engine.new_counter()
+
+
+def told(bench: Bench, counters: tuple[int, ...]) -> list[Count]:
+    return [bench.engine.read_counter(counter) for counter in counters]
+
+
+NOTHING = Count(0, 0)
+
+
+def test_an_account_of_a_packet_that_is_sent(bench: Bench) -> None:
+    counters = accounts(bench)
+    bench.flow(bench.x, Push(b"12"), Account(*counters, skip=3), Push(b"header"), Output(bench.y))
+    bench.send(bench.x, b"data", b"")
+    assert told(bench, counters) == [Count(2, 3 + 0), NOTHING, NOTHING]
+
+
+def test_an_account_of_a_packet_that_is_dropped(bench: Bench) -> None:
+    counters = accounts(bench)
+    bench.flow(bench.x, Account(*counters), Push(b"header"), Drop(POLICY))
+    bench.send(bench.x, b"data")
+    assert told(bench, counters) == [NOTHING, Count(1, 4), Count(1, 4)]
+
+
+def test_an_account_of_a_packet_that_an_action_loses(bench: Bench) -> None:
+    counters = accounts(bench)
+    bench.flow(bench.x, Account(*counters), Pull(9), Output(bench.y))
+    bench.send(bench.x, b"data")
+    assert told(bench, counters) == [NOTHING, Count(1, 4), Count(1, 4)]
+    assert bench.drops(bench.x) == {"parse_truncated": 1}
+
+
+def test_an_account_of_a_packet_that_the_output_refuses(bench: Bench) -> None:
+    counters = accounts(bench)
+    bench.flow(bench.x, Account(*counters), Output(bench.y))
+    bench.engine.set_port_up(bench.y, False)
+    bench.send(bench.x, b"data")
+    assert told(bench, counters) == [NOTHING, Count(1, 4), Count(1, 4)]
+
+
+def test_an_account_of_a_packet_for_a_port_that_is_not_there(bench: Bench) -> None:
+    counters = accounts(bench)
+    bench.flow(bench.x, Account(*counters), Output(77777))
+    bench.send(bench.x, b"data")
+    assert told(bench, counters) == [NOTHING, Count(1, 4), Count(1, 4)]
+
+
+def test_an_account_without_counters_tells_nobody(bench: Bench) -> None:
+    bench.flow(bench.x, Account(0, 0), Output(bench.y))
+    bench.send(bench.x, b"data")
+    assert bench.sent(bench.y) == [b"data"]
+
+
+def test_who_takes_the_account_over_has_sent_it_for_the_one_before(bench: Bench) -> None:
+    first, second = accounts(bench), accounts(bench)
+    bench.flow(bench.x, Account(*first), Push(b"1"), Account(*second), Drop(POLICY))
+    bench.send(bench.x, b"data")
+    assert told(bench, first) == [Count(1, 4), NOTHING, NOTHING]
+    assert told(bench, second) == [NOTHING, Count(1, 5), Count(1, 5)]
+
+
+def test_a_clone_is_not_on_the_account(bench: Bench) -> None:
+    counters = accounts(bench)
+    clones = Clone((Drop(POLICY),)), Clone((Output(bench.y),))
+    bench.flow(bench.x, Account(*counters), *clones, Output(bench.y))
+    bench.send(bench.x, b"data")
+    assert told(bench, counters) == [Count(1, 4), NOTHING, NOTHING]
+
+
+def test_of_fragments_the_first_is_on_the_account(bench: Bench) -> None:
+    counters = accounts(bench)
+    packet = ipv4("192.0.2.1", "192.0.2.2", bytes(1000), protocol=1, flags=0)
+    bench.flow(bench.x, Account(*counters), Fragment(0, 500, (Drop(POLICY),)), Output(bench.y))
+    bench.send(bench.x, packet)
+    assert len(bench.sent(bench.y)) == 3
+    assert told(bench, counters) == [Count(1, 1020), NOTHING, NOTHING]
+    whole = ipv4("192.0.2.1", "192.0.2.2", bytes(480), protocol=1, flags=0)
+    bench.send(bench.x, whole)
+    assert told(bench, counters) == [Count(2, 1520), NOTHING, NOTHING]

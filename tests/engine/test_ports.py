@@ -59,6 +59,7 @@ def test_what_comes_in_by_a_port_that_is_down_is_dropped(bench: Bench) -> None:
     assert (stats.rx_packets, stats.hits, stats.misses) == (1, 0, 0)
 
 
+@pytest.mark.conformance("F3", "B29")
 def test_a_cell_that_is_down_takes_nothing(bench: Bench) -> None:
     cell = bench.cell()
     bench.flow(bench.x, Output(cell))
@@ -130,6 +131,7 @@ def test_a_port_with_a_name_that_is_too_long_is_refused(engine: Engine) -> None:
         engine.add_port(PortConfig("n" * 32, PortType.MEMORY))
 
 
+@pytest.mark.conformance("G21")
 def test_packets_go_round_through_cells_eight_times_and_no_more(bench: Bench) -> None:
     cells = [bench.cell() for _ in range(2)]
     bench.flow(bench.x, Output(cells[0]))
@@ -148,6 +150,7 @@ def test_a_cell_that_feeds_itself_is_stopped(bench: Bench) -> None:
     assert bench.drops(cell) == {"loop_guard": 1}
 
 
+@pytest.mark.conformance("H8")
 def test_features_can_be_changed(bench: Bench) -> None:
     bench.flow(bench.x, Output(bench.y))
     bench.engine.set_port_features(bench.y, Feature.NONE)
@@ -164,6 +167,7 @@ def test_packets_of_each_port_are_received_in_order(bench: Bench) -> None:
     assert (stats.rx_packets, stats.rx_bytes, stats.rx_segments) == (500, 1000, 500)
 
 
+@pytest.mark.conformance("H9", "F1")
 def test_poll_receives_at_most_a_batch_from_a_port(bench: Bench) -> None:
     bench.flow(bench.x, Output(bench.y))
     bench.inject(bench.x, *[b"\1"] * 100)

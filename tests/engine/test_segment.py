@@ -19,6 +19,7 @@ def cut(bench: Bench, packet: MemoryPacket, action: Segment | None = None) -> li
     return bench.run([action or Segment(), Output(bench.y)], packet.data, packet.offload)
 
 
+@pytest.mark.conformance("H1", "H4")
 @pytest.mark.parametrize("build", [segment4, segment6])
 @pytest.mark.parametrize("size", [1000, 1250, 1249, 2499, 48])
 def test_tcp_is_cut_into_segments_of_gso_size(bench: Bench, build, size: int) -> None:  # type: ignore[no-untyped-def]
@@ -30,21 +31,25 @@ def test_tcp_is_cut_into_segments_of_gso_size(bench: Bench, build, size: int) ->
         assert_sound(data)
 
 
+@pytest.mark.conformance("H4")
 def test_sequence_numbers_wrap(bench: Bench) -> None:
     out = cut(bench, super_packet(segment4(DATA, 0xFFFFFFFF - 999), 1000))
     assert [layer(data)[TCP].seq for data in out] == [0xFFFFFC18, 0, 1000]
 
 
+@pytest.mark.conformance("H4")
 def test_ipv4_ids_count_up(bench: Bench) -> None:
     out = cut(bench, super_packet(segment4(DATA, id=0xFFFF), 1000))
     assert [IP(data).id for data in out] == [0xFFFF, 0, 1]
 
 
+@pytest.mark.conformance("H4")
 def test_push_and_fin_stay_with_the_last_segment(bench: Bench) -> None:
     out = cut(bench, super_packet(segment4(DATA, flags=ACK | PSH | FIN | ECE), 1000))
     assert [str(layer(data)[TCP].flags) for data in out] == ["AE", "AE", "FPAE"]
 
 
+@pytest.mark.conformance("H4")
 def test_cwr_stays_with_the_first_segment(bench: Bench) -> None:
     out = cut(bench, super_packet(segment4(DATA, flags=ACK | CWR), 1000, ecn=True))
     assert [str(layer(data)[TCP].flags) for data in out] == ["AC", "A", "A"]
@@ -97,6 +102,7 @@ def test_frames_are_cut_behind_their_tags(bench: Bench) -> None:
         assert_sound(data[22:])
 
 
+@pytest.mark.conformance("H1")
 def test_the_rest_of_the_program_runs_on_each_segment(bench: Bench) -> None:
     state = bench.engine.new_state(7)
     program = [Segment(), Push(b"\0\0"), Id(0, state), Clone((Output(bench.y),)), Output(bench.y)]
@@ -146,6 +152,7 @@ def test_segments_are_no_longer_than_the_most_that_is_asked(bench: Bench, most: 
         assert_sound(data)
 
 
+@pytest.mark.conformance("H6")
 def test_an_output_that_cuts_by_itself_is_told_a_smaller_size(bench: Bench) -> None:
     bench.flow(bench.x, Segment(ALL, 540), Output(bench.y))
     bench.send(bench.x, super_packet(segment4(DATA), 1000))
@@ -192,6 +199,7 @@ def test_an_unfinished_checksum_is_left_to_an_output_that_takes_it(bench: Bench)
     assert out.data == packet.data
 
 
+@pytest.mark.conformance("H3", "G3")
 def test_a_super_packet_behind_pushed_headers_can_not_be_cut(bench: Bench) -> None:
     outer = ipv4("192.0.2.1", "192.0.2.2", b"", protocol=47) + gre(b"")
     packet = super_packet(segment4(DATA), 1000)
@@ -210,12 +218,14 @@ def test_a_super_packet_whose_tunnel_is_pulled_off_can_be_cut(bench: Bench) -> N
         assert_sound(data)
 
 
+@pytest.mark.conformance("H3")
 def test_a_super_packet_whose_own_header_is_pulled_off_is_dropped(bench: Bench) -> None:
     packet = super_packet(segment4(DATA), 1000)
     assert bench.run([Pull(21), Output(bench.y)], packet.data, packet.offload) == []
     assert bench.drops(bench.x) == {"gso_invalid": 1}
 
 
+@pytest.mark.conformance("H3")
 def test_headers_that_grew_over_the_payload_leave_nothing_to_cut(bench: Bench) -> None:
     # Two segments of 20 bytes; then TCP's data offset is made 15 words.
     packet = super_packet(segment4(bytes(40)), 20)
@@ -238,6 +248,7 @@ def test_segments_leave_room_in_front(bench: Bench) -> None:
     assert [data[:512] for data in out] == [outer * 2] * 3
 
 
+@pytest.mark.conformance("H10")
 def test_segment_and_coalesce_are_inverses(bench: Bench) -> None:
     cell = bench.cell(PacketType.L3)
     bench.flow(cell, Output(bench.y))
@@ -250,6 +261,7 @@ def test_segment_and_coalesce_are_inverses(bench: Bench) -> None:
             assert (finished(out), out.offload.gso_size) == (finished(whole), size)
 
 
+@pytest.mark.conformance("H10")
 def test_coalesce_and_segment_are_inverses(bench: Bench) -> None:
     cell = bench.cell(PacketType.L3)
     bench.flow(bench.x, Output(cell))

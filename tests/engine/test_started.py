@@ -7,6 +7,8 @@ import select
 import time
 from collections.abc import Callable
 
+import pytest
+
 from tests.conftest import EngineFactory
 from tests.engine.conftest import POLICY, Bench, refused
 from vdp.engine.interface import Count, MemoryPacket, Resolution, Resolve
@@ -112,6 +114,7 @@ def test_two_workers_have_their_own_upcalls(make_engine: EngineFactory) -> None:
     assert bench.engine.resolve(0, [Resolution(upcall.token, Resolve.CONSUME)]) == [0]
 
 
+@pytest.mark.conformance("B19", "B27")
 def test_counters_and_states_are_shared_by_workers(make_engine: EngineFactory) -> None:
     bench = Bench(make_engine(workers=3))
     state, counter = bench.engine.new_state(5), bench.engine.new_counter()

@@ -25,6 +25,18 @@ def test_time_that_was_slept_through_is_not_caught_up_with(plane: Plane) -> None
     assert len(done) == 1
 
 
+def test_it_is_known_when_the_next_one_is_due(plane: Plane) -> None:
+    assert plane.datapath.chores_due_s() == 1.0
+    plane.datapath.every(5, lambda: None)
+    assert plane.datapath.chores_due_s() == 1.0  # others may come
+    plane.datapath.every(0.05, lambda: None)
+    assert plane.datapath.chores_due_s() == pytest.approx(0.05)
+    plane.now_ns += 10**8
+    plane.engine.set_clock(plane.now_ns)
+    # Overdue: soon, but let others have their turn.
+    assert plane.datapath.chores_due_s() == pytest.approx(0.01)
+
+
 def test_a_chore_that_fails_costs_that_time_only(plane: Plane, caplog: pytest.LogCaptureFixture) -> None:
     done: list[str] = []
 

@@ -168,6 +168,7 @@ def test_the_c_engine_and_its_twin_make_the_same_of_a_dataplanes_traffic(
 # -- super-packets, and all that together ------------------------------------------------------
 
 
+@pytest.mark.conformance("J")
 def test_books_balance_after_everything_at_once(make_plane: MakePlane) -> None:
     """Floods, clones, segments, ICMP errors, drops, moves and rate limits on one dataplane."""
     from vdp.engine.interface import Offload

@@ -1,4 +1,6 @@
-/* The GRO cell: TCP segments of a batch that follow one another become one packet.
+/* The GRO cell: TCP segments of a batch that follow one another become one packet, and so do
+ * UDP datagrams of one flow and size.  Which of them are joined is what its port's features say
+ * (VDP_F_TSO4, VDP_F_TSO6, VDP_F_USO): the super-packets that may come out of it.
  *
  *   offer ─► flow of this packet? ── rules hold ──► payload onto the head's tail   (merged)
  *                    │ none, or the rules say no: the head is closed
@@ -6,10 +8,10 @@
  *            end of the list; may become the head of its flow
  *   flush ─► heads are completed (lengths, checksums, GSO marks); the list, in order
  *
- * The rules are Linux tcp_gro_receive, inet_gro_receive and ipv6_gro_receive; like
- * there, at most eight flows are open at a time.  Since packets stay in the list where
- * they came, and only the last packet of a flow is open, the order inside a flow never
- * changes.  The cell holds nothing over the end of a batch. */
+ * The rules are Linux tcp_gro_receive, udp_gro_receive_segment, inet_gro_receive and
+ * ipv6_gro_receive; like there, at most eight flows are open at a time.  Since packets stay in
+ * the list where they came, and only the last packet of a flow is open, the order inside a flow
+ * never changes.  How long the cell holds what it has is the worker's to say. */
 #include "offload.h"
 
 #include "checksum.h"
@@ -22,7 +24,7 @@ enum { OPEN_FLOWS = 8 }; /* MAX_GRO_SKBS */
 struct candidate {
     struct vdp_headers at;
     uint32_t size; /* payload bytes */
-    uint8_t flags; /* TCP */
+    uint8_t flags; /* TCP; 0 of UDP */
 };
 
 struct open_flow {
@@ -36,6 +38,7 @@ struct open_flow {
 struct vdp_cell {
     struct vdp_packet_list list;
     uint32_t turn; /* the flow that makes room for a ninth */
+    uint32_t used; /* flows from here on are free, and not looked at */
     struct open_flow flows[OPEN_FLOWS];
 };
 
@@ -56,7 +59,8 @@ static bool same_flow(const struct open_flow *flow, const struct vdp_packet *pac
 {
     const struct vdp_packet *head = flow->head;
     const struct vdp_headers *at = &candidate->at;
-    return head != NULL && flow->at.transport == at->transport && /* the ports differ first */
+    return head != NULL && flow->at.protocol == at->protocol &&
+           flow->at.transport == at->transport && /* the ports differ first */
            memcmp(head->data + at->transport, packet->data + at->transport, 4) == 0 &&
            flow->at.network == at->network && flow->at.version == at->version &&
            memcmp(addresses_of(head, at), addresses_of(packet, at), addresses_size(at)) == 0 &&
@@ -67,7 +71,7 @@ static bool same_flow(const struct open_flow *flow, const struct vdp_packet *pac
 static struct open_flow *find_flow(struct vdp_cell *cell, const struct vdp_packet *packet,
                                    const struct candidate *candidate)
 {
-    for (unsigned i = 0; i < OPEN_FLOWS; i++)
+    for (unsigned i = 0; i < cell->used; i++)
         if (same_flow(&cell->flows[i], packet, candidate))
             return &cell->flows[i];
     return NULL;
@@ -80,12 +84,22 @@ static bool ends_a_merge(const struct candidate *candidate, uint32_t gso_size)
            (candidate->flags & (VDP_URG | VDP_PSH | VDP_RST | VDP_SYN | VDP_FIN)) != 0;
 }
 
+/* Does its own length say what IP says, and has it a checksum?  One that is cut gets one. */
+static bool is_whole_datagram(const struct vdp_packet *packet, const struct vdp_headers *at)
+{
+    const uint8_t *udp = packet->data + at->transport;
+    return vdp_load_be16(udp + VDP_UDP_LENGTH) == at->end - at->transport &&
+           vdp_load_be16(udp + VDP_UDP_CHECKSUM) != 0;
+}
+
 /* May this packet be part of a merge at all, as its own headers and marks say? */
 static bool mergeable(const struct vdp_packet *packet, const struct candidate *candidate)
 {
     const uint8_t *ip = packet->data + candidate->at.network;
     if (packet->needs_csum || packet->gso_type != VIRTIO_NET_HDR_GSO_NONE || candidate->size == 0 ||
         candidate->at.end != packet->length)
+        return false;
+    if (candidate->at.protocol == VDP_UDP && !is_whole_datagram(packet, &candidate->at))
         return false;
     if (candidate->at.version == 6)
         return true;
@@ -96,7 +110,8 @@ static bool mergeable(const struct vdp_packet *packet, const struct candidate *c
 static bool checksum_good(const struct vdp_packet *packet, const struct vdp_headers *at)
 {
     uint32_t size = at->end - at->transport;
-    uint64_t sum = vdp_checksum_pseudo(packet->data + at->network, at->version, VDP_TCP, size);
+    uint64_t sum =
+        vdp_checksum_pseudo(packet->data + at->network, at->version, at->protocol, size);
     return vdp_checksum_fold(vdp_checksum_add(sum, packet->data + at->transport, size)) == 0xffff;
 }
 
@@ -149,11 +164,12 @@ static bool follows(struct open_flow *flow, const struct vdp_packet *packet,
         head->length - at->network + candidate->size > VDP_IP_MAX ||
         candidate->size > vdp_packet_tailroom(head))
         return false;
-    return tcp_follows(flow, head->data + at->transport, packet->data + at->transport, candidate) &&
+    return (at->protocol == VDP_UDP ||
+            tcp_follows(flow, head->data + at->transport, packet->data + at->transport, candidate)) &&
            (at->version == 4 ? ipv4_follows(flow, first, next) : ipv6_follows(flow, first, next));
 }
 
-/* tcp_gro_complete: the head becomes a super-packet, if anything was joined to it. */
+/* tcp_gro_complete, udp_gro_complete: the head becomes a super-packet, if anything was joined to it. */
 static void close_flow(struct open_flow *flow)
 {
     struct vdp_packet *head = flow->head;
@@ -172,19 +188,33 @@ static void close_flow(struct open_flow *flow)
         vdp_store_be16(ip + VDP_IPV6_PAYLOAD, (uint16_t)(size - VDP_IPV6_SIZE));
         head->gso_type = VIRTIO_NET_HDR_GSO_TCPV6;
     }
-    if (head->data[flow->at.transport + VDP_TCP_FLAGS] & VDP_CWR)
+    if (flow->at.protocol == VDP_UDP) {
+        head->gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
+        vdp_store_be16(head->data + flow->at.transport + VDP_UDP_LENGTH,
+                       (uint16_t)(head->length - flow->at.transport));
+    } else if (head->data[flow->at.transport + VDP_TCP_FLAGS] & VDP_CWR) {
         head->gso_type |= VIRTIO_NET_HDR_GSO_ECN;
+    }
     head->gso_size = flow->gso_size;
     vdp_offload_prepare_checksum(head, &flow->at);
+}
+
+static void close_flows(struct vdp_cell *cell)
+{
+    for (unsigned i = 0; i < cell->used; i++)
+        close_flow(&cell->flows[i]);
+    cell->used = 0;
 }
 
 static void open_flow(struct vdp_cell *cell, struct vdp_packet *packet,
                       const struct candidate *candidate)
 {
     struct open_flow *flow = NULL;
-    for (unsigned i = 0; i < OPEN_FLOWS && flow == NULL; i++)
+    for (unsigned i = 0; i < cell->used && flow == NULL; i++)
         if (cell->flows[i].head == NULL)
             flow = &cell->flows[i];
+    if (flow == NULL && cell->used < OPEN_FLOWS)
+        flow = &cell->flows[cell->used++];
     if (flow == NULL) {
         flow = &cell->flows[cell->turn++ % OPEN_FLOWS];
         close_flow(flow);
@@ -206,33 +236,43 @@ static void merge(struct vdp_worker *worker, struct vdp_queue *queue, struct ope
     memcpy(head->data + head->length, packet->data + candidate->at.payload, candidate->size);
     head->length += candidate->size;
     head->segments++;
-    head->data[flow->at.transport + VDP_TCP_FLAGS] |= candidate->flags & (VDP_PSH | VDP_FIN);
+    if (flow->at.protocol == VDP_TCP)
+        head->data[flow->at.transport + VDP_TCP_FLAGS] |= candidate->flags & (VDP_PSH | VDP_FIN);
     flow->next_sequence += candidate->size;
     if (packet->depth > head->depth)
         head->depth = packet->depth;
+    if (!head->waited)
+        head->waited = packet->waited;
     vdp_stat_add(&queue->stats.merged, 1);
     vdp_packet_free(worker, packet);
     if (ends_a_merge(candidate, flow->gso_size))
         close_flow(flow);
 }
 
-/* Fill in the candidate.  False: no TCP segment. */
-static bool examine(struct vdp_cell *cell, const struct vdp_packet *packet,
+/* Does a cell with these features join packets with these headers? */
+static bool is_joined(uint32_t features, const struct vdp_headers *at)
+{
+    if (at->protocol == VDP_UDP)
+        return features & VDP_F_USO;
+    return at->protocol == VDP_TCP && features & (at->version == 4 ? VDP_F_TSO4 : VDP_F_TSO6);
+}
+
+/* Fill in the candidate.  False: nothing that this cell joins. */
+static bool examine(struct vdp_cell *cell, uint32_t features, const struct vdp_packet *packet,
                     struct candidate *candidate)
 {
     struct vdp_headers *at = &candidate->at;
     if (!vdp_offload_locate(packet, at))
         return false;
     if (at->fragment) { /* of which flow it is cannot be told */
-        for (unsigned i = 0; i < OPEN_FLOWS; i++)
-            close_flow(&cell->flows[i]);
+        close_flows(cell);
         return false;
     }
-    if (at->protocol != VDP_TCP)
+    if (!is_joined(features, at))
         return false;
-    const uint8_t *tcp = packet->data + at->transport;
+    const uint8_t *transport = packet->data + at->transport;
     candidate->size = at->end - at->payload;
-    candidate->flags = tcp[VDP_TCP_FLAGS];
+    candidate->flags = at->protocol == VDP_TCP ? transport[VDP_TCP_FLAGS] : 0;
     return true;
 }
 
@@ -251,13 +291,14 @@ void vdp_cell_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct v
 {
     struct candidate candidate;
     if (queue->cell == NULL)
-        queue->cell = calloc(1, sizeof *queue->cell);
+        queue->cell = vdp_alloc_lines(sizeof *queue->cell);
     struct vdp_cell *cell = queue->cell;
     if (cell == NULL) {
         vdp_queue_drop(worker, queue, packet, VDP_REASON_no_buffer);
         return;
     }
-    if (!examine(cell, packet, &candidate)) {
+    uint32_t features = atomic_load_explicit(&queue->port->features, memory_order_relaxed);
+    if (!examine(cell, features, packet, &candidate)) {
         append(worker, queue, packet);
         return;
     }
@@ -285,8 +326,7 @@ void vdp_cell_flush(struct vdp_worker *worker, struct vdp_queue *queue, struct v
     (void)worker;
     if (cell == NULL)
         return;
-    for (unsigned i = 0; i < OPEN_FLOWS; i++)
-        close_flow(&cell->flows[i]);
+    close_flows(cell);
     vdp_stat_sub(&queue->stats.tx_queued, cell->list.count);
     if (cell->list.head == NULL)
         return;
@@ -297,6 +337,17 @@ void vdp_cell_flush(struct vdp_worker *worker, struct vdp_queue *queue, struct v
     out->tail = cell->list.tail;
     out->count += cell->list.count;
     cell->list = (struct vdp_packet_list){0};
+}
+
+/* Datagrams are not waited for: a flow of them may end with any. */
+bool vdp_cell_is_open(const struct vdp_queue *queue)
+{
+    const struct vdp_cell *cell = queue->cell;
+    bool is_open = false;
+    for (unsigned i = 0; cell != NULL && i < cell->used; i++)
+        is_open = is_open ||
+                  (cell->flows[i].head != NULL && cell->flows[i].at.protocol == VDP_TCP);
+    return is_open;
 }
 
 void vdp_cell_free(struct vdp_worker *worker, struct vdp_queue *queue)

@@ -13,6 +13,8 @@
 /* `sum` and the words of `size` bytes, the last odd byte padded with a zero.  Any
  * alignment.  No overflow below 2^32 words. */
 uint64_t vdp_checksum_add(uint64_t sum, const uint8_t *bytes, size_t size);
+/* The same without what only some processors have: what the others run. */
+uint64_t vdp_checksum_add_portable(uint64_t sum, const uint8_t *bytes, size_t size);
 
 /* `sum` and one 16-bit number, given in the host's order. */
 uint64_t vdp_checksum_add_word(uint64_t sum, uint16_t number);

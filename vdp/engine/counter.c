@@ -1,7 +1,7 @@
-/* Counters and states that programs name by number.
+/* Counters that programs name by number, and the handing out of such numbers.
  *
- * A counter is one cell per worker, summed when read; a state is one cell for all.  Cells
- * come in chunks that never move, published before the id is handed out. */
+ * A counter is one cell per worker, summed when read.  Cells come in chunks that never
+ * move, published before the id is handed out. */
 #include "counter.h"
 
 #include <stdlib.h>
@@ -15,13 +15,12 @@ struct vdp_ids {
 
 enum { IDS = VDP_COUNTER_CHUNKS * VDP_COUNTER_CHUNK };
 
-static bool used(const struct vdp_ids *ids, uint32_t id)
+bool vdp_ids_used(const struct vdp_ids *ids, uint32_t id)
 {
     return id < IDS && ids->used[id / 8] >> (id % 8) & 1;
 }
 
-/* An id, or -ENOSPC. */
-static int ids_take(struct vdp_ids *ids)
+int vdp_ids_take(struct vdp_ids *ids)
 {
     uint32_t id = ids->free_count ? ids->free[--ids->free_count] : ids->next;
 
@@ -33,9 +32,9 @@ static int ids_take(struct vdp_ids *ids)
     return (int)id;
 }
 
-static int ids_give(struct vdp_ids *ids, uint32_t id)
+int vdp_ids_give(struct vdp_ids *ids, uint32_t id)
 {
-    if (!used(ids, id))
+    if (!vdp_ids_used(ids, id))
         return -ENOENT;
     if (ids->free_count == ids->free_size) {
         uint32_t size = ids->free_size ? 2 * ids->free_size : 64;
@@ -48,6 +47,19 @@ static int ids_give(struct vdp_ids *ids, uint32_t id)
     ids->used[id / 8] &= (uint8_t)~(1u << (id % 8));
     ids->free[ids->free_count++] = id;
     return 0;
+}
+
+void vdp_counter_add(struct vdp_worker *worker, uint32_t counter, uint64_t bytes)
+{
+    struct vdp_count *chunk = NULL;
+
+    if (counter < IDS)
+        chunk = atomic_load_explicit(&worker->counters[counter / VDP_COUNTER_CHUNK],
+                                     memory_order_acquire);
+    if (!chunk)
+        return;
+    vdp_stat_add(&chunk[counter % VDP_COUNTER_CHUNK].packets, 1);
+    vdp_stat_add(&chunk[counter % VDP_COUNTER_CHUNK].bytes, bytes);
 }
 
 int vdp_counters_open(struct vdp_engine *engine)
@@ -70,7 +82,6 @@ static void ids_free(struct vdp_ids *ids)
 void vdp_counters_close(struct vdp_engine *engine)
 {
     for (uint32_t i = 0; i < VDP_COUNTER_CHUNKS; i++) {
-        free((void *)engine->states[i]);
         for (uint32_t w = 0; w < engine->config.workers; w++)
             free(engine->workers[w].counters[i]);
     }
@@ -119,13 +130,13 @@ static int provide(struct vdp_engine *engine, uint32_t id)
 
 int vdp_counter_new(struct vdp_engine *engine)
 {
-    int id = ids_take(engine->counter_ids);
+    int id = vdp_ids_take(engine->counter_ids);
 
     if (id < 0)
         return id;
     int result = provide(engine, (uint32_t)id);
     if (result < 0) {
-        (void)ids_give(engine->counter_ids, (uint32_t)id);
+        (void)vdp_ids_give(engine->counter_ids, (uint32_t)id);
         return result;
     }
     /* What an earlier owner counted stays below the base. */
@@ -135,66 +146,15 @@ int vdp_counter_new(struct vdp_engine *engine)
 
 int vdp_counter_free(struct vdp_engine *engine, uint32_t counter)
 {
-    return ids_give(engine->counter_ids, counter);
+    return vdp_ids_give(engine->counter_ids, counter);
 }
 
 int vdp_counter_read(struct vdp_engine *engine, uint32_t counter, struct vdp_count *count)
 {
-    if (!used(engine->counter_ids, counter))
+    if (!vdp_ids_used(engine->counter_ids, counter))
         return -ENOENT;
     *count = sum(engine, counter);
     count->packets -= engine->counter_base[counter].packets;
     count->bytes -= engine->counter_base[counter].bytes;
-    return 0;
-}
-
-static _Atomic uint32_t *state_of(struct vdp_engine *engine, uint32_t id)
-{
-    if (!used(engine->state_ids, id))
-        return NULL;
-    return &engine->states[id / VDP_COUNTER_CHUNK][id % VDP_COUNTER_CHUNK];
-}
-
-int vdp_state_new(struct vdp_engine *engine, uint32_t initial)
-{
-    int id = ids_take(engine->state_ids);
-
-    if (id < 0)
-        return id;
-    uint32_t chunk = (uint32_t)id / VDP_COUNTER_CHUNK;
-    if (!engine->states[chunk]) {
-        _Atomic uint32_t *cells = calloc(VDP_COUNTER_CHUNK, sizeof *cells);
-        if (!cells) {
-            (void)ids_give(engine->state_ids, (uint32_t)id);
-            return -ENOMEM;
-        }
-        atomic_store_explicit(&engine->states[chunk], cells, memory_order_release);
-    }
-    atomic_store(state_of(engine, (uint32_t)id), initial);
-    return id;
-}
-
-int vdp_state_free(struct vdp_engine *engine, uint32_t state)
-{
-    return ids_give(engine->state_ids, state);
-}
-
-int vdp_state_read(struct vdp_engine *engine, uint32_t state, uint32_t *value)
-{
-    _Atomic uint32_t *cell = state_of(engine, state);
-
-    if (!cell)
-        return -ENOENT;
-    *value = atomic_load(cell);
-    return 0;
-}
-
-int vdp_state_write(struct vdp_engine *engine, uint32_t state, uint32_t value)
-{
-    _Atomic uint32_t *cell = state_of(engine, state);
-
-    if (!cell)
-        return -ENOENT;
-    atomic_store(cell, value);
     return 0;
 }

@@ -1,4 +1,4 @@
-/* Counters and states (counter.c); the rest of it is in engine.h. */
+/* Counters and ids (counter.c); the rest of it is in engine.h. */
 #ifndef VDP_COUNTER_H
 #define VDP_COUNTER_H
 
@@ -6,5 +6,11 @@
 
 int vdp_counters_open(struct vdp_engine *engine);
 void vdp_counters_close(struct vdp_engine *engine);
+
+/* An id that is free, from 1 on, or -ENOSPC. */
+int vdp_ids_take(struct vdp_ids *ids);
+/* -ENOENT when it is not in use. */
+int vdp_ids_give(struct vdp_ids *ids, uint32_t id);
+bool vdp_ids_used(const struct vdp_ids *ids, uint32_t id);
 
 #endif

@@ -1,5 +1,6 @@
 /* The engine as a whole: made, started, stopped, freed; reasons; worker statistics. */
 #include "counter.h"
+#include "state.h"
 #include "flow.h"
 #include "upcall.h"
 #include "worker.h"
@@ -120,6 +121,7 @@ void vdp_engine_free(struct vdp_engine *engine)
         if (engine->ports[i])
             (void)vdp_port_remove(engine, i);
     if (engine->workers) {
+        vdp_states_close(engine);
         vdp_counters_close(engine);
         for (uint32_t i = 0; i < engine->config.workers; i++)
             close_worker(&engine->workers[i]);
@@ -167,7 +169,7 @@ int vdp_engine_poll(struct vdp_engine *engine)
     if (engine->started)
         return -EBUSY;
     for (uint32_t i = 0; i < engine->config.workers; i++)
-        received += vdp_worker_iterate(&engine->workers[i], 0);
+        received += vdp_worker_iterate(&engine->workers[i], false);
     return received;
 }
 

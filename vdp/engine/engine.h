@@ -36,6 +36,7 @@ enum vdp_limit {
     VDP_MAX_BLOB = 8192,     /* bytes of constants in one program */
     VDP_MAX_REASONS = 128,   /* drop reasons, the engine's and the plugins' */
     VDP_MAX_WORKERS = 16,
+    VDP_MAX_SEQUENCE_WINDOW = 1024, /* numbers that may come late */
     VDP_MAX_DEPTH = 8,       /* passages through cells (and looping ports) */
     VDP_NAME_SIZE = 32
 };
@@ -45,8 +46,17 @@ enum vdp_packet_type { VDP_L2 = 0, VDP_L3 = 1 };
 
 /* Metadata: 32 bytes, eight big-endian words that travel with a packet and can be
  * matched.  Word 0 is the packet type, word 1 the EtherType of an L3 packet (0 for
- * L2), words 2 to 7 are registers for handlers, zero on receive; a cell keeps them all. */
-enum vdp_meta_word { VDP_META_TYPE = 0, VDP_META_PROTOCOL = 1, VDP_META_REG = 2 };
+ * L2), words 2 to 6 are registers for handlers, zero on receive; a cell keeps them all.
+ * Word 7 is the index of the device that an IP socket received it by (IP_PKTINFO, where the
+ * socket asks for it), 0 for any other port; with VDP_LEAVE_BY set, the device by which an
+ * IP socket is to send it. */
+enum vdp_meta_word {
+    VDP_META_TYPE = 0,
+    VDP_META_PROTOCOL = 1,
+    VDP_META_REG = 2,
+    VDP_META_DEVICE = 7
+};
+enum vdp_meta_device { VDP_LEAVE_BY = 0x40000000 };
 
 enum vdp_port_type {
     VDP_PORT_MEMORY = 0, /* in process: vdp_memory_inject, vdp_memory_collect */
@@ -60,13 +70,18 @@ enum vdp_port_type {
                             port_ip6.c: IPv6 packets (L3), extension headers taken off */
 };
 
-/* What a port takes on transmit, else SEGMENT must come before OUTPUT. */
+/* What a port takes on transmit, else SEGMENT must come before OUTPUT.  A cell takes all, and
+ * makes such super-packets: without TSO4, TSO6 or USO it joins no packets of that sort. */
 enum vdp_port_feature {
     VDP_F_VNET_HDR = 1, /* each frame is preceded by a 10-byte virtio_net_hdr */
     VDP_F_CSUM = 2,     /* unfinished checksums are taken */
     VDP_F_TSO4 = 4,
     VDP_F_TSO6 = 8,
-    VDP_F_USO = 16
+    VDP_F_USO = 16,
+    VDP_F_GRE_TSO = 32  /* what TSO4 and TSO6 say, also in GRE: IPv4 without options or IPv6
+                           (with a tunnel encapsulation limit perhaps), GRE with a key, and with
+                           a checksum where all segments are of one size; an IP packet or
+                           an untagged frame */
 };
 
 struct vdp_engine;
@@ -81,10 +96,12 @@ struct vdp_engine_config {
                                 burst: a second's worth */
     uint32_t action_rate;    /* UPCALL actions a second and worker, all ports; 0: no bound
                                 (100); burst: half a second's worth, at least 1 */
+    uint32_t poll_us;        /* a worker polls at most that long before it sleeps; 0: never */
+    uint32_t hold_us;        /* a cell waits at most that long for more of an open flow; 0: it is
+                                flushed after each batch.  Workers that are started only */
 };
 
 struct vdp_port_config {
-    char name[VDP_NAME_SIZE];
     uint32_t type;           /* enum vdp_port_type */
     uint32_t packet_type;    /* enum vdp_packet_type; MEMORY and CELL choose */
     uint32_t features;       /* enum vdp_port_feature, or'ed */
@@ -92,6 +109,7 @@ struct vdp_port_config {
     uint32_t tx_queue;       /* packets that may wait for the kernel (1024) */
     uint32_t fd_count;       /* queues; queue i belongs to worker i % workers */
     int32_t fd[VDP_MAX_WORKERS]; /* stay the caller's to close, after vdp_port_remove */
+    char name[VDP_NAME_SIZE];
 };
 
 /* For each port: received + injected + cloned + segmented
@@ -99,26 +117,34 @@ struct vdp_port_config {
  * and, as where it goes: offered = transmitted + tx_dropped + tx_queued
  * (a cell: offered = rx_packets + merged + tx_dropped + tx_queued).
  * A packet is charged to its in-port until an output takes it, then to that port;
- * the reasons of vdp_port_drops sum up to dropped + tx_dropped. */
+ * the reasons of vdp_port_drops sum up to dropped + tx_dropped.  The first eight, a
+ * cache line, are what each packet through a cell moves. */
 struct vdp_port_stats {
     uint64_t rx_packets, rx_bytes;   /* frames as read (a super-packet is one) */
     uint64_t rx_segments;            /* the same in wire packets */
+    uint64_t hits;                   /* of those, what the classifier found a flow for */
+    uint64_t forwarded;              /* handed to an output or a cell */
+    uint64_t offered;                /* as where it goes */
+    uint64_t tx_queued;              /* of those, what waits */
+    uint64_t merged;                 /* cells: packets absorbed by another one */
     uint64_t injected;               /* made by the control side, charged here */
     uint64_t cloned, segmented;      /* additional packets made by CLONE; by
                                         SEGMENT and FRAGMENT */
-    uint64_t forwarded;              /* handed to an output or a cell */
     uint64_t dropped;                /* lost before an output took it */
     uint64_t consumed;               /* taken by the slow path, on purpose */
     uint64_t held;                   /* waiting for the slow path now */
-    uint64_t offered, tx_packets, tx_bytes, tx_segments;
-    uint64_t tx_dropped, tx_queued;  /* lost after: port_down, tx_queue_full, tx_error,
+    uint64_t tx_packets, tx_bytes, tx_segments;
+    uint64_t tx_dropped;             /* lost after: port_down, tx_queue_full, tx_error,
                                         packet_type, cell_full, protocol_unsupported,
-                                gso_unsupported */
-    uint64_t merged;                 /* cells: packets absorbed by another one */
+                                        gso_unsupported */
     uint64_t upcalls;                /* packets sent to the slow path */
-    uint64_t hits, misses;           /* classifier results of what came in here */
+    uint64_t misses;                 /* what the classifier found no flow for */
+    uint64_t refused;                /* super-packets that the kernel did not take whole: sent
+                                        in parts */
     int32_t error;                   /* last errno of its I/O, 0 when fine */
     uint32_t up;
+    uint32_t rx_ring;                /* frames that fit the receive ring of a queue; 0: it
+                                        receives by system calls */
 };
 
 /* Which packets a flow takes: those from in_port with min <= length <= max, and
@@ -154,19 +180,30 @@ enum vdp_op {
     VDP_OP_LENGTH = 7,    /* b offset of a 16-bit field := bytes from c to the end + d
                              (int32); beyond 0 to 65535 dropped: mtu_exceeded */
     VDP_OP_ID = 8,        /* b offset of a 16-bit field := state c, which then grows by
-                             one; without such a state dropped: handler_error */
+                             one, or a super-packet's segments; without such a state
+                             dropped: handler_error */
     VDP_OP_SEQUENCE = 9,  /* the same for a 32-bit field */
     VDP_OP_CHECKSUM = 10, /* b offset of the field := internet checksum from c on, d
-                             bytes (0: to the end); the field counts as zero */
+                             bytes (0: to the end); the field counts as zero.  To the end of
+                             a super-packet with its unfinished checksum in there: that of
+                             each of its segments, but for a shorter one */
     VDP_OP_TRIM = 11,     /* b offset of a 16-bit length field, c addend (int32),
                              d else: the packet becomes field + c bytes long; else
                              when it is shorter than that.  Leaves super-packets be */
-    VDP_OP_REQUIRE_CHECKSUM = 12, /* b from, c bytes (0: to the end), d else */
+    VDP_OP_REQUIRE_CHECKSUM = 12, /* b from, c bytes (0: to the end), d else.  A super-packet
+                             with its unfinished checksum in there passes: what is around
+                             it is not finished either, and has crossed no wire (Linux
+                             skb_csum_unnecessary) */
     VDP_OP_REQUIRE_LENGTH = 13,   /* a 1: a super-packet counts as one segment,
                                      b least, c most, d else */
-    VDP_OP_REQUIRE_SEQUENCE = 14, /* a 0: zero means no state (Linux), 1: explicit,
-                                     b offset, c state (the number expected; becomes the one
-                             after this), d else: an older one; no such state: dropped */
+    VDP_OP_REQUIRE_SEQUENCE = 14, /* a enum vdp_sequence_rule, b offset of a 32-bit field,
+                             c state, d else: the field is behind the state's number, which
+                             otherwise becomes the field + 1; behind is up to 2^31 less,
+                             modulo 2^32 (RFC 2890 2.2).  With a window, one that did not
+                             come in yet and is at most the window's size behind the newest
+                             passes nevertheless, if it may come late, or if the packet
+                             waited for the slow path and all that are ahead of it came in
+                             after it.  No such state: dropped, handler_error */
     VDP_OP_TTL = 15,      /* a 4 or 6: IP version, b offset of the IP header, d else:
                              decrement, IPv4 checksum adjusted; else when it was <= 1 */
     VDP_OP_COUNT = 16,    /* b counter, c addend (int32): one packet, and its present
@@ -174,9 +211,16 @@ enum vdp_op {
     VDP_OP_SEGMENT = 17,  /* a features that the output takes (so 0: all is cut),
                              b most bytes of a segment (0: as gso_size says): a
                              super-packet is cut, the rest of the program runs on
-                             each; an unfinished checksum is finished */
+                             each; an unfinished checksum is finished, and those of
+                             segments are left unfinished, if a covers that.  c counter, 0
+                             for none: packets that can not be, and are dropped.
+                             With VDP_F_GRE_TSO in a: TCP super-packets about to be put into
+                             GRE, untagged, of at most d % 65536 bytes, with segments of at
+                             most d / 65536, are left whole; but for a last segment that is
+                             shorter, with VDP_SEGMENT_EQUAL in a */
     VDP_OP_UPCALL = 18,   /* b cookie: a copy to the slow path, within action_rate;
-                             goes on */
+                             goes on.  a 1: only while the number of state c is not zero,
+                             which each packet then takes one from */
     VDP_OP_META = 19,     /* a word, b value */
     VDP_OP_META_LOAD = 20,/* a word, b offset of a 32-bit field, c mask */
     VDP_OP_FRAGMENT = 21, /* b most bytes, c offset of an IPv4 header, d else: a packet
@@ -189,7 +233,33 @@ enum vdp_op {
                              padding behind its total length goes first; malformed, it is
                              dropped (ip_header, parse_bad_length), and so it is where b
                              has no room for 8 bytes behind its options: mtu_exceeded */
-    VDP_OP_COUNT_OPS = 22
+    VDP_OP_STATE = 22,    /* b offset of a 32-bit field := the number of state c + d (int32),
+                             modulo 2^32; the state stays; without such a state dropped:
+                             handler_error */
+    VDP_OP_ACCOUNT = 23,  /* b sent, c and d lost: counters, 0 for none; a bytes that do not
+                             count: what becomes of the packet from here on.  One packet, and
+                             its length here, on b when an output takes it; on c and d when it
+                             is lost before.  Of fragments and segments the first one counts;
+                             a clone does not.  A second ACCOUNT takes the first for sent */
+    VDP_OP_HASH = 24,     /* b offset of a 16-bit field, the bits a of which := a hash of d bytes
+                             (4 to 64, a multiple of 4) from c on */
+    VDP_OP_UDP_CHECKSUM = 25, /* a 4 or 6: IP version, b offset of the IP header, c of the UDP
+                             header: its checksum is left unfinished, for the output or a
+                             SEGMENT without VDP_F_CSUM to finish; one inside is finished
+                             before.  A super-packet is dropped: gso_unsupported */
+    VDP_OP_REQUIRE_UDP = 26, /* a 4 or 6, or'ed with VDP_UDP_ZERO; b and c as above, d else: the
+                             UDP checksum is wrong, or zero and VDP_UDP_ZERO is not there */
+    VDP_OP_COUNT_OPS = 27
+};
+enum vdp_segment_rule { VDP_SEGMENT_EQUAL = 0x100 };
+enum vdp_udp_rule { VDP_UDP_ZERO = 16 /* a checksum of zero, which stands for none, passes */ };
+
+/* Of REQUIRE_SEQUENCE, or'ed. */
+enum vdp_sequence_rule {
+    VDP_SEQUENCE_EXPLICIT = 1, /* only the first number since the state was made or written
+                                  passes whatever it is; else (Linux) any number does while
+                                  the state's is zero: so again after each wrap */
+    VDP_SEQUENCE_LATE = 2      /* with a window: numbers may come late */
 };
 
 struct vdp_action {
@@ -292,11 +362,17 @@ int vdp_memory_collect(struct vdp_engine *engine, uint32_t port, uint8_t *bytes,
 int vdp_counter_new(struct vdp_engine *engine);  /* an id; ids are reused after free */
 int vdp_counter_free(struct vdp_engine *engine, uint32_t counter);
 int vdp_counter_read(struct vdp_engine *engine, uint32_t counter, struct vdp_count *count);
-int vdp_state_new(struct vdp_engine *engine, uint32_t initial); /* a 32-bit cell shared by
-                                                                   all workers, atomic */
+/* States: a 32-bit number each, shared by all workers, atomic.  Above it, in a half of its
+ * own, is how often the numbers went round: 0 until REQUIRE_SEQUENCE saw the first, or
+ * SEQUENCE or ID counted over 2^32.  A window also remembers which of the last numbers came
+ * in; of workers with the same number at the same time exactly one passes it. */
+int vdp_state_new(struct vdp_engine *engine, uint32_t initial); /* an id */
+int vdp_window_new(struct vdp_engine *engine, uint32_t size);   /* a state with a window of 1 to
+                                                     VDP_MAX_SEQUENCE_WINDOW numbers */
 int vdp_state_free(struct vdp_engine *engine, uint32_t state);
-int vdp_state_read(struct vdp_engine *engine, uint32_t state, uint32_t *value);
-int vdp_state_write(struct vdp_engine *engine, uint32_t state, uint32_t value);
+int vdp_state_read(struct vdp_engine *engine, uint32_t state, uint32_t *number);
+int vdp_state_write(struct vdp_engine *engine, uint32_t state, uint32_t number); /* as if just
+                             made: none came in.  A packet that is being looked at may miss it */
 
 int vdp_program_check(const struct vdp_program *program); /* 0 or -EINVAL: pure */
 int64_t vdp_flow_install(struct vdp_engine *engine, uint32_t worker,

@@ -6,19 +6,11 @@
 #include "checksum.h"
 #include "flow.h"
 #include "offload.h"
+#include "order.h"
+#include "udp.h"
 #include "upcall.h"
 
 enum { NEXT = VDP_REASON_none, ELSE = 0x10000 };
-
-static _Atomic uint32_t *state_of(struct vdp_worker *worker, uint32_t id)
-{
-    _Atomic uint32_t *chunk = NULL;
-
-    if (id < (uint32_t)VDP_COUNTER_CHUNKS * VDP_COUNTER_CHUNK)
-        chunk = atomic_load_explicit(&worker->engine->states[id / VDP_COUNTER_CHUNK],
-                                     memory_order_acquire);
-    return chunk ? &chunk[id % VDP_COUNTER_CHUNK] : NULL;
-}
 
 static uint32_t pull(struct vdp_packet *packet, const struct vdp_action *action)
 {
@@ -26,6 +18,7 @@ static uint32_t pull(struct vdp_packet *packet, const struct vdp_action *action)
         return VDP_REASON_parse_truncated;
     packet->data += action->b;
     packet->length -= action->b;
+    packet->csum_valid = false; /* it was said of the header in front */
     if (packet->needs_csum && packet->buffer + packet->csum_start < packet->data) {
         /* The header with the unfinished checksum is gone (Linux skb_postpull_rcsum). */
         if (packet->gso_type)
@@ -126,13 +119,15 @@ static uint32_t set_length(struct vdp_packet *packet, const struct vdp_action *a
 static uint32_t number(struct vdp_worker *worker, struct vdp_packet *packet,
                        const struct vdp_action *action, uint32_t size)
 {
-    _Atomic uint32_t *state = state_of(worker, action->c);
+    struct vdp_state *state = vdp_state_find(worker->engine, action->c);
 
     if (!vdp_packet_has(packet, action->b, size))
         return VDP_REASON_parse_truncated;
     if (!state)
         return VDP_REASON_handler_error;
-    uint32_t value = atomic_fetch_add_explicit(state, 1, memory_order_relaxed);
+    if (size == 4)
+        vdp_order_begin(worker, state);
+    uint32_t value = vdp_state_take(state, size == 2 ? packet->segments : 1);
     if (size == 2)
         vdp_store_be16(packet->data + action->b, (uint16_t)value);
     else
@@ -140,16 +135,43 @@ static uint32_t number(struct vdp_worker *worker, struct vdp_packet *packet,
     return NEXT;
 }
 
+static uint32_t state_number(struct vdp_worker *worker, struct vdp_packet *packet,
+                             const struct vdp_action *action)
+{
+    struct vdp_state *state = vdp_state_find(worker->engine, action->c);
+
+    if (!vdp_packet_has(packet, action->b, 4))
+        return VDP_REASON_parse_truncated;
+    if (!state)
+        return VDP_REASON_handler_error;
+    vdp_store_be32(packet->data + action->b, vdp_state_number(state) + action->d);
+    return NEXT;
+}
+
+static bool spend(struct vdp_worker *worker, uint32_t id)
+{
+    struct vdp_state *state = vdp_state_find(worker->engine, id);
+    return state && vdp_state_spend(state);
+}
+
+static bool is_unfinished_inside(const struct vdp_packet *packet, uint32_t from, uint32_t size)
+{
+    const uint8_t *field = packet->buffer + packet->csum_start + packet->csum_offset;
+    return packet->needs_csum && field + 2 > packet->data + from && field < packet->data + from + size;
+}
+
 /* Before a checksum over [from, from + size) is computed or verified, an unfinished one
  * inside must be there; a super-packet's can only be finished by cutting it. */
 static uint32_t finish_inside(struct vdp_packet *packet, uint32_t from, uint32_t size)
 {
-    if (!packet->needs_csum || packet->gso_type)
-        return NEXT;
-    const uint8_t *field = packet->buffer + packet->csum_start + packet->csum_offset;
-    if (field + 2 <= packet->data + from || field >= packet->data + from + size)
+    if (packet->gso_type || !is_unfinished_inside(packet, from, size))
         return NEXT;
     return vdp_offload_finish_checksum(packet);
+}
+
+static bool starts_before_checksum(const struct vdp_packet *packet, uint32_t from)
+{
+    return packet->data + from <= packet->buffer + packet->csum_start;
 }
 
 static uint32_t checksum(struct vdp_packet *packet, const struct vdp_action *action)
@@ -165,7 +187,32 @@ static uint32_t checksum(struct vdp_packet *packet, const struct vdp_action *act
     if (reason != NEXT)
         return reason;
     vdp_store_be16(packet->data + action->b, 0);
-    vdp_store_be16(packet->data + action->b, vdp_checksum(packet->data + from, size));
+    bool is_segments = packet->gso_type && packet->gso_type != VIRTIO_NET_HDR_GSO_UDP_L4 &&
+                       !action->d && starts_before_checksum(packet, from);
+    vdp_store_be16(packet->data + action->b, is_segments ? vdp_offload_local_checksum(packet, from)
+                                                         : vdp_checksum(packet->data + from, size));
+    return NEXT;
+}
+
+static uint32_t require_udp(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    bool good = false;
+    uint32_t reason = vdp_udp_check(packet, action->a & ~(unsigned)VDP_UDP_ZERO, action->b, action->c,
+                                    (action->a & VDP_UDP_ZERO) != 0, &good);
+    if (reason != NEXT)
+        return reason;
+    return good ? NEXT : ELSE;
+}
+
+static uint32_t hash(struct vdp_packet *packet, const struct vdp_action *action)
+{
+    if (!vdp_packet_has(packet, action->b, 2) || !vdp_packet_has(packet, action->c, action->d))
+        return VDP_REASON_parse_truncated;
+    uint32_t number = vdp_udp_hash(packet->data + action->c, action->d);
+    uint32_t before = vdp_load_be16(packet->data + action->b);
+    number ^= number >> 16;
+    vdp_store_be16(packet->data + action->b,
+                   (uint16_t)((before & ~(uint32_t)action->a) | (number & action->a)));
     return NEXT;
 }
 
@@ -178,6 +225,8 @@ static uint32_t require_checksum(struct vdp_packet *packet, const struct vdp_act
     uint32_t size = action->c ? action->c : packet->length - from;
     if (!vdp_packet_has(packet, from, size))
         return VDP_REASON_parse_truncated;
+    if (packet->gso_type && is_unfinished_inside(packet, from, size))
+        return NEXT;
     uint32_t reason = finish_inside(packet, from, size);
     if (reason != NEXT)
         return reason;
@@ -205,25 +254,24 @@ static uint32_t require_length(const struct vdp_packet *packet, const struct vdp
     return length >= action->b && length <= action->c ? NEXT : ELSE;
 }
 
-/* RFC 2890 section 2.2: not more than 2^31 - 1 behind.  Implicit is Linux's way: zero
- * means that nothing has come in yet (net/ipv4/ip_tunnel.c, ip_tunnel_rcv). */
+/* RFC 2890 section 2.2.  Not explicit is Linux's way (net/ipv4/ip_tunnel.c, ip_tunnel_rcv). */
 static uint32_t require_sequence(struct vdp_worker *worker, const struct vdp_packet *packet,
                                  const struct vdp_action *action)
 {
-    _Atomic uint32_t *state = state_of(worker, action->c);
+    struct vdp_state *state = vdp_state_find(worker->engine, action->c);
 
     if (!vdp_packet_has(packet, action->b, 4))
         return VDP_REASON_parse_truncated;
     if (!state)
         return VDP_REASON_handler_error;
     uint32_t sequence = vdp_load_be32(packet->data + action->b);
-    uint32_t expected = atomic_load_explicit(state, memory_order_relaxed);
-    do {
-        if ((action->a || expected) && (int32_t)(sequence - expected) < 0)
-            return ELSE;
-    } while (!atomic_compare_exchange_weak_explicit(state, &expected, sequence + 1,
-                                                    memory_order_relaxed, memory_order_relaxed));
-    return NEXT;
+    const struct vdp_arrival arrival = {
+        .worker = worker->index,
+        .serial = packet->waited ? packet->waited : vdp_worker_serial(worker),
+        .waited = packet->waited,
+        .shared = worker->engine->config.workers > 1,
+    };
+    return vdp_state_pass(state, sequence, action->a, &arrival) ? NEXT : ELSE;
 }
 
 static uint32_t ttl(struct vdp_packet *packet, const struct vdp_action *action)
@@ -245,16 +293,20 @@ static uint32_t ttl(struct vdp_packet *packet, const struct vdp_action *action)
 static void count(struct vdp_worker *worker, const struct vdp_packet *packet,
                   const struct vdp_action *action)
 {
-    struct vdp_count *chunk = NULL;
-    uint32_t id = action->b;
-
-    if (id < (uint32_t)VDP_COUNTER_CHUNKS * VDP_COUNTER_CHUNK)
-        chunk = atomic_load_explicit(&worker->counters[id / VDP_COUNTER_CHUNK], memory_order_acquire);
-    if (!chunk)
-        return;
     int64_t bytes = (int64_t)packet->length + (int32_t)action->c;
-    vdp_stat_add(&chunk[id % VDP_COUNTER_CHUNK].packets, 1);
-    vdp_stat_add(&chunk[id % VDP_COUNTER_CHUNK].bytes, bytes > 0 ? (uint64_t)bytes : 0);
+
+    vdp_counter_add(worker, action->b, bytes > 0 ? (uint64_t)bytes : 0);
+}
+
+static void account(struct vdp_worker *worker, struct vdp_packet *packet,
+                    const struct vdp_action *action)
+{
+    vdp_account_sent(worker, packet);
+    packet->account =
+        (struct vdp_account){.sent = action->b,
+                             .lost = action->c,
+                             .lost_too = action->d,
+                             .bytes = packet->length > action->a ? packet->length - action->a : 0};
 }
 
 static uint32_t meta_load(struct vdp_packet *packet, const struct vdp_action *action)
@@ -322,9 +374,8 @@ static void run_segment(void *context, struct vdp_packet *segment)
     }
 }
 
-/* True: cut, and the packet is gone.  False: the reason, or NEXT, for the packet. */
-static bool segment(struct vdp_worker *worker, const struct vdp_compiled *program,
-                    struct vdp_packet *packet, uint32_t at, uint32_t *reason)
+static bool try_segment(struct vdp_worker *worker, const struct vdp_compiled *program,
+                        struct vdp_packet *packet, uint32_t at, uint32_t *reason)
 {
     const struct vdp_action *action = &program->actions[at];
     struct rest rest = {worker, program, at + 1, packet->in_port, 0};
@@ -337,8 +388,25 @@ static bool segment(struct vdp_worker *worker, const struct vdp_compiled *progra
     }
     if (!action->b && vdp_offload_covered(packet, action->a))
         return false;
+    if (action->a & VDP_F_GRE_TSO && vdp_offload_fits_gre(packet, action->d)) {
+        if (!(action->a & VDP_SEGMENT_EQUAL))
+            return false;
+        return vdp_segment_even(worker, packet, run_segment, &rest);
+    }
     *reason = vdp_segment(worker, packet, action->a, action->b, run_segment, &rest);
     return *reason == VDP_REASON_none;
+}
+
+/* True: cut, and the packet is gone.  False: the reason, or NEXT, for the packet. */
+static bool segment(struct vdp_worker *worker, const struct vdp_compiled *program,
+                    struct vdp_packet *packet, uint32_t at, uint32_t *reason)
+{
+    bool is_cut = try_segment(worker, program, packet, at, reason);
+    uint32_t failed = program->actions[at].c;
+
+    if (failed && !is_cut && *reason != NEXT && *reason != VDP_REASON_none)
+        vdp_counter_add(worker, failed, packet->length);
+    return is_cut;
 }
 
 /* As segment(), for IPv4 fragments. */
@@ -371,9 +439,9 @@ static uint32_t act(struct vdp_worker *worker, const struct vdp_compiled *progra
     case VDP_OP_PULL:
         return pull(packet, action);
     case VDP_OP_PUSH:
-        return push(packet, action, program->blob);
+        return push(packet, action, vdp_compiled_blob(program));
     case VDP_OP_SET:
-        return set(packet, action, program->blob);
+        return set(packet, action, vdp_compiled_blob(program));
     case VDP_OP_COPY:
         return copy(packet, action);
     case VDP_OP_LENGTH:
@@ -382,8 +450,16 @@ static uint32_t act(struct vdp_worker *worker, const struct vdp_compiled *progra
         return number(worker, packet, action, 2);
     case VDP_OP_SEQUENCE:
         return number(worker, packet, action, 4);
+    case VDP_OP_STATE:
+        return state_number(worker, packet, action);
     case VDP_OP_CHECKSUM:
         return checksum(packet, action);
+    case VDP_OP_HASH:
+        return hash(packet, action);
+    case VDP_OP_UDP_CHECKSUM:
+        return vdp_udp_leave_checksum(packet, action->a, action->b, action->c);
+    case VDP_OP_REQUIRE_UDP:
+        return require_udp(packet, action);
     case VDP_OP_TRIM:
         return trim(packet, action);
     case VDP_OP_REQUIRE_CHECKSUM:
@@ -397,8 +473,12 @@ static uint32_t act(struct vdp_worker *worker, const struct vdp_compiled *progra
     case VDP_OP_COUNT:
         count(worker, packet, action);
         return NEXT;
+    case VDP_OP_ACCOUNT:
+        account(worker, packet, action);
+        return NEXT;
     case VDP_OP_UPCALL:
-        vdp_upcall_copy(worker, packet, action->b);
+        if (!action->a || spend(worker, action->c))
+            vdp_upcall_copy(worker, packet, action->b);
         return NEXT;
     case VDP_OP_META:
         vdp_store_be32(packet->meta + 4 * action->a, action->b);

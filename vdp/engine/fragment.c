@@ -115,6 +115,9 @@ static struct vdp_packet *copy_fragment(struct vdp_worker *worker, const struct 
     fragment->length = front + size;
     fragment->in_port = packet->in_port;
     fragment->depth = packet->depth;
+    fragment->waited = packet->waited;
+    if (index == 0)
+        fragment->account = packet->account;
     memcpy(fragment->meta, packet->meta, sizeof fragment->meta);
     write_header(fragments, fragment, index);
     return fragment;
@@ -127,6 +130,8 @@ static void keep_last(const struct vdp_fragments *fragments, struct vdp_packet *
     memmove(packet->data + skipped, packet->data, fragments->payload); /* longer than a piece, perhaps */
     packet->data += skipped;
     packet->length -= skipped;
+    if (fragments->count > 1)
+        packet->account = (struct vdp_account){0}; /* the first one has it */
     vdp_offload_clear(packet);
     write_header(fragments, packet, fragments->count - 1);
 }

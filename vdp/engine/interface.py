@@ -18,7 +18,10 @@ WINDOW = 256
 META_WORDS = 8
 META_SIZE = 32
 MAX_LENGTH = 65792
-META_TYPE, META_PROTOCOL, META_REG = 0, 1, 2
+MAX_SEQUENCE_WINDOW = 1024
+META_TYPE, META_PROTOCOL, META_REG, META_DEVICE = 0, 1, 2, 7
+#: In META_DEVICE: the packet is to leave by that device, rather than came in by it.
+LEAVE_BY = 0x40000000
 NO_META = bytes(META_SIZE)
 
 
@@ -27,6 +30,12 @@ class PacketType(enum.IntEnum):
 
     L2 = 0
     L3 = 1
+
+
+def meta_of(packet_type: PacketType, protocol: int) -> bytes:
+    """Metadata of a packet as received: its type, and of an L3 packet the EtherType."""
+    words = (int(packet_type), protocol if packet_type is PacketType.L3 else 0)
+    return b"".join(word.to_bytes(4, "big") for word in words).ljust(META_SIZE, b"\0")
 
 
 class PortType(enum.IntEnum):
@@ -48,6 +57,7 @@ class Feature(enum.IntFlag):
     TSO4 = 4
     TSO6 = 8
     USO = 16
+    GRE_TSO = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +69,8 @@ class EngineConfig:
     upcall_queue: int = 512
     upcall_rate: int = 5000
     action_rate: int = 100
+    poll_us: int = 50
+    hold_us: int = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +181,10 @@ class PortStats:
     upcalls: int = 0
     hits: int = 0
     misses: int = 0
+    refused: int = 0
     error: int = 0
     up: bool = True
+    rx_ring: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +247,10 @@ class Engine(Protocol):
     def free_counter(self, counter: int) -> None: ...
     def read_counter(self, counter: int) -> Count: ...
     def new_state(self, initial: int = 0) -> int: ...
+    def new_window(self, size: int) -> int:
+        """A state that remembers which of the `size` numbers before the newest came in."""
+        ...
+
     def free_state(self, state: int) -> None: ...
     def read_state(self, state: int) -> int: ...
     def write_state(self, state: int, value: int) -> None: ...

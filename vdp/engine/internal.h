@@ -9,8 +9,8 @@
  * than workers is received from by some workers only, but every worker may send to it.
  *
  * The parts: packet.c (pool), classify.c, flow.c, program.c, execute.c, upcall.c,
- * queue.c (offer, drop, fail), worker.c (loop, mailbox), port.c (add, remove),
- * counter.c, port_*.c (I/O), cell.c, segment.c, checksum.c. */
+ * queue.c (offer, drop, fail), worker.c (loop, mailbox), wait.c (polling, sleeping),
+ * port.c (add, remove), counter.c, port_*.c (I/O), ring.c, cell.c, segment.c, checksum.c. */
 #ifndef VDP_INTERNAL_H
 #define VDP_INTERNAL_H
 
@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <sys/types.h>
 
 enum vdp_reason {
@@ -26,6 +27,17 @@ enum vdp_reason {
 #undef VDP_REASON
     VDP_REASON_COUNT
 };
+
+enum { VDP_LINE = 64 }; /* bytes of a cache line */
+
+/* Zeroed memory that begins on a cache line; NULL where there is none.  For free(). */
+static inline void *vdp_alloc_lines(size_t size)
+{
+    const size_t whole = (size + VDP_LINE - 1) / VDP_LINE * VDP_LINE;
+    void *made = aligned_alloc(VDP_LINE, whole);
+
+    return made ? memset(made, 0, whole) : NULL;
+}
 
 struct vdp_worker;
 struct vdp_port;
@@ -93,10 +105,12 @@ static inline struct vdp_packet *vdp_list_take(struct vdp_packet_list *list)
  *   EAGAIN and ENOBUFS leave the rest and return -EAGAIN: the core arms EPOLLOUT.
  *   Another -errno: the port has failed.  0 otherwise.
  * open, close (either may be NULL): the kind's own state in port->state; called on the
- *   control thread while no worker knows the port. */
+ *   control thread while no worker knows the port.
+ * ring (may be NULL): frames that fit the receive ring of a queue; 0: there is none. */
 struct vdp_port_ops {
     int (*open)(struct vdp_port *port);
     void (*close)(struct vdp_port *port);
+    uint32_t (*ring)(const struct vdp_port *port);
     int (*receive)(struct vdp_worker *worker, struct vdp_queue *queue, int fd,
                    struct vdp_packet **batch, int max);
     int (*flush)(struct vdp_worker *worker, struct vdp_queue *queue);
@@ -105,13 +119,15 @@ struct vdp_port_ops {
 extern const struct vdp_port_ops vdp_port_memory_ops, vdp_port_tap_ops, vdp_port_tun_ops,
     vdp_port_packet_ops, vdp_port_ip_ops, vdp_port_ip6_ops;
 
+/* Begins on a cache line, which holds what each packet asks for. */
 struct vdp_port {
-    uint32_t number;
-    struct vdp_port_config config; /* as given; features below is the present one */
     const struct vdp_port_ops *ops; /* NULL: a cell */
-    _Atomic uint32_t features;
+    uint32_t number;
     _Atomic uint32_t up;
+    _Atomic uint32_t features;
     _Atomic int32_t error; /* last errno of its I/O */
+    _Atomic uint32_t refused; /* of the features, what the kernel has refused in truth */
+    struct vdp_port_config config; /* as given; features above is the present one */
     struct vdp_engine *engine;
     void *state; /* of the kind */
 };
@@ -123,33 +139,39 @@ struct vdp_bucket {
     uint64_t filled_ns; /* clock of the last refill */
 };
 
+/* Begins on a cache line.  That one and the next are all that a packet through a cell
+ * touches (VDP_QUEUE_HOT): with many tunnels each is another cell's. */
 struct vdp_queue {
     struct vdp_port *port;
     struct vdp_worker *worker;
+    struct vdp_cell *cell;             /* cell.c; NULL until the first offer */
+    struct vdp_classifier *classifier; /* flows of what comes in here; NULL: none yet */
+    struct vdp_queue *next_cell;
+    bool cell_ready;           /* in worker->cell_ready */
+    bool failed;
+    bool blocked;              /* waits for EPOLLOUT */
+    bool tx_ready;             /* in worker->tx_ready */
+    bool memory_ready;         /* in worker->memory_ready */
+    int tx_fd;                 /* -1: none */
+    uint32_t batch_size;       /* packets to receive at once next time; 0: VDP_BATCH */
+    uint64_t *drops;           /* [VDP_MAX_REASONS], allocated at the first drop */
     struct vdp_port_stats stats; /* error and up are the port's, not kept here */
-    uint64_t *drops;             /* [VDP_MAX_REASONS], allocated at the first drop */
 
     struct vdp_packet_list tx; /* waits for the kernel; stats.tx_queued counts it */
-    int tx_fd;                 /* -1: none */
-    bool tx_ready;             /* in worker->tx_ready */
-    bool blocked;              /* waits for EPOLLOUT */
-    bool failed;
-    bool memory_ready;         /* in worker->memory_ready */
-    uint32_t batch_size;       /* packets to receive at once next time; 0: VDP_BATCH */
-    bool cell_ready;           /* in worker->cell_ready */
-    struct vdp_queue *next_tx, *next_cell, *next_memory, *next_upcall;
-
-    struct vdp_classifier *classifier; /* flows of what comes in here; NULL: none yet */
+    struct vdp_queue *next_tx, *next_memory, *next_upcall;
+    uint32_t refusals;                 /* of super-packets, one after the other */
     struct vdp_packet_list upcalls;    /* misses that wait to be taken */
     struct vdp_bucket upcall_bucket;
-    struct vdp_cell *cell;             /* cell.c; NULL until the first offer */
     void *state;                       /* of the port's kind */
 };
+enum { VDP_QUEUE_HOT = 2 * VDP_LINE };
+_Static_assert(offsetof(struct vdp_queue, stats) == VDP_LINE, "the line after the first");
 
 struct vdp_upcall_slot; /* upcall.c: what a held packet of the pool is held for */
 struct vdp_flow_table;  /* flow.c */
 
-enum { VDP_COUNTER_CHUNK = 1024, VDP_COUNTER_CHUNKS = 1024 };
+enum { VDP_ORDERED = 64 }; /* states that a worker may hold at once */
+enum { VDP_COUNTER_CHUNK = 1024, VDP_COUNTER_CHUNKS = 4096 };
 
 struct vdp_worker {
     struct vdp_engine *engine;
@@ -180,11 +202,18 @@ struct vdp_worker {
     struct vdp_bucket action_bucket;
     bool signal; /* the event fd is due */
 
+    /* order.c: states whose numbers nobody else takes until what waits in queues is sent */
+    struct vdp_state *ordered[VDP_ORDERED];
+    uint32_t order_count;
+    _Atomic uint32_t blocked; /* queues that wait for EPOLLOUT */
+
     /* written by the control side, chunk by chunk, before a program may use it */
     struct vdp_count *_Atomic counters[VDP_COUNTER_CHUNKS];
 
     int epoll_fd, wake_fd;
     uint64_t resumed_ns;    /* when epoll_wait last returned */
+    uint64_t poll_ns;       /* how long to poll before it sleeps (wait.c) */
+    uint64_t hold_until_ns; /* when cells that wait for more are flushed; 0: none does */
     _Atomic uint64_t turns; /* odd: in the middle of a batch, the books do not balance */
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows */
@@ -192,9 +221,11 @@ struct vdp_worker {
     int (*call)(struct vdp_worker *worker, void *argument); /* NULL: none */
     void *argument;
     int result;
+    uint32_t serial; /* vdp_worker_serial */
     _Atomic bool stopping;
     struct vdp_queue *memory_ready; /* memory ports with something to do */
     _Atomic bool attention;         /* one of the above is set */
+    uint8_t apart[VDP_LINE];        /* from the next worker's */
 };
 
 struct vdp_engine {
@@ -210,8 +241,16 @@ struct vdp_engine {
     struct vdp_ids *counter_ids, *state_ids; /* counter.c */
     struct vdp_count *counter_base;          /* by id: the sum when it was handed out */
     uint32_t counter_base_size;
-    _Atomic uint32_t *_Atomic states[VDP_COUNTER_CHUNKS];
+    struct vdp_state *_Atomic states[VDP_COUNTER_CHUNKS]; /* state.c */
 };
+
+/* The next serial number of what comes in, never 0: who came first, among packets of one
+ * worker that are less than 2^31 apart. */
+static inline uint32_t vdp_worker_serial(struct vdp_worker *worker)
+{
+    worker->serial += worker->serial == UINT32_MAX ? 2 : 1;
+    return worker->serial;
+}
 
 /* packet.c.  alloc returns a reset packet or NULL; free takes it back. */
 int vdp_pool_new(struct vdp_worker *worker, uint32_t count);
@@ -227,6 +266,11 @@ static inline struct vdp_queue *vdp_worker_queue(const struct vdp_worker *worker
 {
     return port < worker->queue_size ? worker->queues[port] : NULL;
 }
+/* One packet and that many bytes on a counter; nothing where there is no such counter. */
+void vdp_counter_add(struct vdp_worker *worker, uint32_t counter, uint64_t bytes);
+/* What a packet's account was about has happened: an output took it, or it is being lost. */
+void vdp_account_sent(struct vdp_worker *worker, struct vdp_packet *packet);
+void vdp_account_lost(struct vdp_worker *worker, struct vdp_packet *packet);
 /* Lose a packet that no output has taken yet: charged to its in-port.  Owns it. */
 void vdp_packet_drop(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t reason);
 /* The counting alone. */
@@ -256,10 +300,15 @@ void vdp_queue_fail(struct vdp_worker *worker, struct vdp_queue *queue, int erro
 /* segment.c.  Calls emit once a segment, in order; emit owns it.  A segment that finds no
  * buffer is emit(context, NULL).  What `features` covers is emitted as it is.  Returns
  * VDP_REASON_none, and the packet is gone (emitted or freed); or a drop reason, nothing
- * was emitted, and the packet is still the caller's.  in_port, meta, depth travel along. */
+ * was emitted, and the packet is still the caller's.  in_port, meta, depth,
+ * waited travel along. */
 uint32_t vdp_segment(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t features,
                      uint32_t most,
                      void (*emit)(void *context, struct vdp_packet *segment), void *context);
+/* The same, but only a last segment that is shorter than the others is cut off.  False: there is
+ * none, and nothing was emitted. */
+bool vdp_segment_even(struct vdp_worker *worker, struct vdp_packet *packet,
+                      void (*emit)(void *context, struct vdp_packet *segment), void *context);
 
 /* fragment.c.  How a packet goes in IPv4 fragments; offsets from its front. */
 struct vdp_fragments {
@@ -286,6 +335,8 @@ void vdp_cell_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct v
 /* Move everything that waits to the end of `out`, in order; tx_queued becomes 0.  The
  * core runs them as received from the cell. */
 void vdp_cell_flush(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet_list *out);
+/* Is there a packet to which the next of its flow may be joined, so that it is worth a wait? */
+bool vdp_cell_is_open(const struct vdp_queue *queue);
 /* Drop what waits (shutdown), free queue->cell. */
 void vdp_cell_free(struct vdp_worker *worker, struct vdp_queue *queue);
 

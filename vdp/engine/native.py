@@ -36,7 +36,7 @@ UPCALL_BYTES = 2048
 _EXPIRE_CHUNK = 1024
 _AGAIN = -11  # -EAGAIN
 
-_PORT_SUMS = tuple(name for name in PortStats.__dataclass_fields__ if name not in ("error", "up"))
+_PORT_SUMS = tuple(name for name in PortStats.__dataclass_fields__ if name not in ("error", "up", "rx_ring"))
 _WORKER_FIELDS = tuple(WorkerStats.__dataclass_fields__)
 
 
@@ -175,7 +175,7 @@ class NativeEngine:
         stats = ffi.new("struct vdp_port_stats *")
         _checked(lib.vdp_port_read(self._live(), port, stats))
         sums = {name: getattr(stats, name) for name in _PORT_SUMS}
-        return PortStats(**sums, error=stats.error, up=bool(stats.up))
+        return PortStats(**sums, error=stats.error, up=bool(stats.up), rx_ring=stats.rx_ring)
 
     def port_drops(self, port: int) -> list[int]:
         reasons = ffi.new("uint64_t[]", MAX_REASONS)
@@ -229,6 +229,9 @@ class NativeEngine:
 
     def new_state(self, initial: int = 0) -> int:
         return _checked(lib.vdp_state_new(self._live(), initial))
+
+    def new_window(self, size: int) -> int:
+        return _checked(lib.vdp_window_new(self._live(), size))
 
     def free_state(self, state: int) -> None:
         _checked(lib.vdp_state_free(self._live(), state))

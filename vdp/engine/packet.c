@@ -101,6 +101,7 @@ struct vdp_packet *vdp_packet_copy(struct vdp_worker *worker, const struct vdp_p
     uint8_t *buffer = copy->buffer;
     *copy = *packet;
     copy->next = NULL;
+    copy->account = (struct vdp_account){0};
     copy->buffer = buffer;
     copy->data = buffer + vdp_packet_headroom(packet);
     memcpy(copy->data, packet->data, packet->length);

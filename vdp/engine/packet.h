@@ -17,6 +17,12 @@
 
 enum { VDP_BUFFER_SIZE = VDP_HEADROOM + 64 + VDP_MAX_LENGTH + 64 };
 
+/* Who is to know what becomes of a packet (VDP_OP_ACCOUNT): counters, 0 for none. */
+struct vdp_account {
+    uint32_t sent, lost, lost_too;
+    uint32_t bytes; /* that count */
+};
+
 struct vdp_packet {
     struct vdp_packet *next; /* in whatever list it is */
     uint8_t *data;
@@ -33,6 +39,9 @@ struct vdp_packet {
     uint16_t csum_offset;
     uint32_t csum_start;
     uint32_t segments;
+    uint32_t waited; /* for the slow path, where others may have overtaken it: the worker's
+                        serial number when it got in line; 0: it did not */
+    struct vdp_account account;
     uint8_t *buffer; /* VDP_BUFFER_SIZE bytes */
 };
 

@@ -27,6 +27,7 @@ static uint32_t target_of(const struct vdp_action *action)
     case VDP_OP_REQUIRE_SEQUENCE:
     case VDP_OP_TTL:
     case VDP_OP_FRAGMENT:
+    case VDP_OP_REQUIRE_UDP:
         return action->d;
     default:
         return 0;
@@ -35,7 +36,8 @@ static uint32_t target_of(const struct vdp_action *action)
 
 static bool jumps(uint16_t op)
 {
-    return op == VDP_OP_CLONE || (op >= VDP_OP_TRIM && op <= VDP_OP_TTL) || op == VDP_OP_FRAGMENT;
+    return op == VDP_OP_CLONE || (op >= VDP_OP_TRIM && op <= VDP_OP_TTL) || op == VDP_OP_FRAGMENT ||
+           op == VDP_OP_REQUIRE_UDP;
 }
 
 static bool in_blob(const struct vdp_program *program, uint32_t offset, uint32_t size)
@@ -54,8 +56,10 @@ static bool operands_hold(const struct vdp_program *program, const struct vdp_ac
     case VDP_OP_OUTPUT:
     case VDP_OP_CLONE:
     case VDP_OP_COUNT:
-    case VDP_OP_UPCALL:
+    case VDP_OP_ACCOUNT:
         return true;
+    case VDP_OP_UPCALL:
+        return a <= 1;
     case VDP_OP_PULL:
         return b < OFFSETS;
     case VDP_OP_PUSH:
@@ -69,6 +73,7 @@ static bool operands_hold(const struct vdp_program *program, const struct vdp_ac
         return b < OFFSETS && c < OFFSETS;
     case VDP_OP_ID:
     case VDP_OP_SEQUENCE:
+    case VDP_OP_STATE:
     case VDP_OP_TRIM:
         return b < OFFSETS;
     case VDP_OP_CHECKSUM:
@@ -78,9 +83,16 @@ static bool operands_hold(const struct vdp_program *program, const struct vdp_ac
     case VDP_OP_REQUIRE_LENGTH:
         return a <= 1 && b <= c;
     case VDP_OP_REQUIRE_SEQUENCE:
-        return a <= 1 && b < OFFSETS;
+        return a <= (VDP_SEQUENCE_EXPLICIT | VDP_SEQUENCE_LATE) && b < OFFSETS;
     case VDP_OP_TTL:
         return (a == 4 || a == 6) && b < OFFSETS;
+    case VDP_OP_HASH:
+        return b < OFFSETS && c < OFFSETS && d >= 4 && d <= 64 && d % 4 == 0;
+    case VDP_OP_UDP_CHECKSUM:
+        return (a == 4 || a == 6) && b < OFFSETS && c < OFFSETS;
+    case VDP_OP_REQUIRE_UDP:
+        a &= ~(uint32_t)VDP_UDP_ZERO;
+        return (a == 4 || a == 6) && b < OFFSETS && c < OFFSETS;
     case VDP_OP_SEGMENT:
         return b < 2 * OFFSETS;
     case VDP_OP_META:
@@ -133,6 +145,21 @@ int vdp_program_check(const struct vdp_program *program)
     return clones_bounded(program) ? 0 : -EINVAL;
 }
 
+static void note_straight_run(struct vdp_compiled *compiled)
+{
+    const struct vdp_action *action = compiled->actions;
+
+    for (; !ends(action->op); action++)
+        if (action->op == VDP_OP_COUNT)
+            compiled->counter = action->b;
+        else if (action->op == VDP_OP_ID || action->op == VDP_OP_SEQUENCE ||
+                 action->op == VDP_OP_REQUIRE_SEQUENCE)
+            compiled->state = action->c;
+    if (action->op == VDP_OP_OUTPUT)
+        compiled->output = action->b;
+    compiled->straight = (uint32_t)(action - compiled->actions) + 1;
+}
+
 struct vdp_compiled *vdp_program_compile(const struct vdp_program *program, int *error)
 {
     struct vdp_compiled *compiled;
@@ -146,12 +173,12 @@ struct vdp_compiled *vdp_program_compile(const struct vdp_program *program, int 
         *error = -ENOMEM;
         return NULL;
     }
-    uint8_t *blob = (uint8_t *)compiled + sizeof *compiled + actions;
+    memset(compiled, 0, sizeof *compiled);
     compiled->count = program->count;
     compiled->blob_size = program->blob_size;
-    compiled->blob = blob;
     memcpy(compiled->actions, program->actions, actions);
     if (program->blob_size)
-        memcpy(blob, program->blob, program->blob_size);
+        memcpy((uint8_t *)compiled + sizeof *compiled + actions, program->blob, program->blob_size);
+    note_straight_run(compiled);
     return compiled;
 }

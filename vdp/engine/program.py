@@ -151,12 +151,19 @@ class RequireLength(Action):
 
 @dataclass(frozen=True, slots=True)
 class RequireSequence(Action):
+    """`otherwise` for a number behind the state's.
+
+    explicit: no number stands for "none came in yet".  late: a number within the state's
+    window passes once, too (without it only one whose packet waited for the slow path).
+    """
+
     op = 14
     name = "require_sequence"
     offset: int
     state: int
     otherwise: tuple[Action, ...]
     explicit: bool = False
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +185,9 @@ class Count(Action):
     addend: int = 0
 
 
+SEGMENT_EQUAL = 0x100
+
+
 @dataclass(frozen=True, slots=True)
 class Segment(Action):
     """Cut a super-packet unless `features` covers it; finish an unfinished checksum likewise."""
@@ -186,13 +196,24 @@ class Segment(Action):
     name = "segment"
     features: int = 0
     most: int = 0
+    #: Counter of packets that can not be cut, or finished; 0: none.
+    failed: int = 0
+    #: With GRE_TSO in features: bytes that a TCP super-packet about to be put into GRE may have,
+    #: and its segments, to be left whole.
+    longest: int = 0
+    longest_segment: int = 0
+    #: Those left whole are to have segments of one size: a last one that is shorter is cut off.
+    equal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Upcall(Action):
+    """A copy to the slow path; with a state, only while its number is not zero, and one less each time."""
+
     op = 18
     name = "upcall"
     cookie: int
+    state: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +242,68 @@ class Fragment(Action):
     offset: int
     most: int
     otherwise: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class State32(Action):
+    """32-bit field at `offset` := the state's number plus `addend`; the state stays."""
+
+    op = 22
+    name = "state"
+    offset: int
+    state: int
+    addend: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Account(Action):
+    """What becomes of the packet from here on: on `sent` when an output takes it, else on both of `lost`.
+
+    Counters, 0 for none; one packet and the length that it has here, less `skip`.
+    """
+
+    op = 23
+    name = "account"
+    sent: int
+    lost: int
+    lost_too: int = 0
+    skip: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Hash(Action):
+    """The masked bits of the 16-bit field at `offset` := a hash of `size` bytes (4, 8 … 64) from `start`."""
+
+    op = 24
+    name = "hash"
+    offset: int
+    start: int
+    size: int
+    mask: int = 0xFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class UdpChecksum(Action):
+    """The checksum of the UDP header at `offset`, behind the IP header at `network`, is left unfinished."""
+
+    op = 25
+    name = "udp_checksum"
+    version: int
+    network: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequireUdp(Action):
+    """`otherwise` for a wrong UDP checksum, and for none (zero), unless `zero` may be."""
+
+    op = 26
+    name = "require_udp"
+    version: int
+    network: int
+    offset: int
+    otherwise: tuple[Action, ...]
+    zero: bool = False
 
 
 Program = tuple[Action, ...]
@@ -302,22 +385,34 @@ class _Assembler:
                 return 0, start, size, self.branch(4, otherwise)
             case RequireLength(least, most, otherwise, per_segment):
                 return int(per_segment), least, most, self.branch(4, otherwise)
-            case RequireSequence(offset, state, otherwise, explicit):
-                return int(explicit), offset, state, self.branch(4, otherwise)
+            case RequireSequence(offset, state, otherwise, explicit, late):
+                return int(explicit) | int(late) << 1, offset, state, self.branch(4, otherwise)
             case Ttl(version, offset, otherwise):
                 return version, offset, 0, self.branch(4, otherwise)
             case Count(counter, addend):
                 return 0, counter, _signed(addend), 0
-            case Segment(features, most):
-                return features, most, 0, 0
-            case Upcall(cookie):
-                return 0, cookie, 0, 0
+            case Segment(features, most, failed, longest, longest_segment, equal):
+                if max(longest, longest_segment) > 0xFFFF:
+                    raise ValueError("what is put into an IP packet has less than 65536 bytes")
+                return features | SEGMENT_EQUAL * equal, most, failed, longest_segment << 16 | longest
+            case Upcall(cookie, state):
+                return int(state is not None), cookie, state or 0, 0
             case Meta(word, value):
                 return word, value, 0, 0
             case Fragment(offset, most, otherwise):
                 return 0, most, offset, self.branch(4, otherwise)
             case MetaLoad(word, offset, mask):
                 return word, offset, mask, 0
+            case Account(sent, lost, lost_too, skip):
+                return skip, sent, lost, lost_too
+            case State32(offset, state, addend):
+                return 0, offset, state, _signed(addend)
+            case Hash(offset, start, size, mask):
+                return mask, offset, start, size
+            case UdpChecksum(version, network, offset):
+                return version, network, offset, 0
+            case RequireUdp(version, network, offset, otherwise, zero):
+                return version | int(zero) << 4, network, offset, self.branch(4, otherwise)
         raise TypeError(f"not an action: {action!r}")
 
 

@@ -22,10 +22,31 @@ void vdp_queue_count_drop(struct vdp_queue *queue, uint32_t reason)
     vdp_stat_add(&queue->drops[reason < VDP_MAX_REASONS ? reason : VDP_REASON_handler_error], 1);
 }
 
+static void settle(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t counter,
+                   uint32_t other)
+{
+    if (counter)
+        vdp_counter_add(worker, counter, packet->account.bytes);
+    if (other)
+        vdp_counter_add(worker, other, packet->account.bytes);
+    packet->account = (struct vdp_account){0};
+}
+
+void vdp_account_sent(struct vdp_worker *worker, struct vdp_packet *packet)
+{
+    settle(worker, packet, packet->account.sent, 0);
+}
+
+void vdp_account_lost(struct vdp_worker *worker, struct vdp_packet *packet)
+{
+    settle(worker, packet, packet->account.lost, packet->account.lost_too);
+}
+
 void vdp_packet_drop(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t reason)
 {
     struct vdp_queue *queue = vdp_worker_queue(worker, packet->in_port);
 
+    vdp_account_lost(worker, packet);
     if (queue) {
         vdp_stat_add(&queue->stats.dropped, 1);
         vdp_queue_count_drop(queue, reason);
@@ -36,6 +57,7 @@ void vdp_packet_drop(struct vdp_worker *worker, struct vdp_packet *packet, uint3
 void vdp_queue_drop(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet,
                     uint32_t reason)
 {
+    vdp_account_lost(worker, packet);
     vdp_stat_add(&queue->stats.tx_dropped, 1);
     vdp_queue_count_drop(queue, reason);
     vdp_packet_free(worker, packet);
@@ -92,7 +114,8 @@ static uint32_t refusal(const struct vdp_queue *queue, struct vdp_packet *packet
         return VDP_REASON_none;
 
     uint32_t features = atomic_load_explicit(&port->features, memory_order_relaxed);
-    if (packet->gso_type && !vdp_offload_covered(packet, features))
+    if (packet->gso_type && (!vdp_offload_covered(packet, features) ||
+                             !vdp_offload_takes_headers(packet, features)))
         return VDP_REASON_gso_unsupported;
     if (packet->needs_csum && !(features & VDP_F_CSUM))
         return vdp_offload_finish_checksum(packet);
@@ -123,6 +146,7 @@ void vdp_queue_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct 
         return;
     }
     if (queue->port->config.type == VDP_PORT_CELL) {
+        vdp_account_sent(worker, packet);
         offer_cell(worker, queue, packet);
         return;
     }
@@ -132,6 +156,7 @@ void vdp_queue_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct 
         vdp_queue_drop(worker, queue, packet, VDP_REASON_tx_queue_full);
         return;
     }
+    vdp_account_sent(worker, packet);
     vdp_list_append(&queue->tx, packet);
     vdp_stat_add(&queue->stats.tx_queued, 1);
     if (!queue->tx_ready) {
@@ -144,6 +169,13 @@ void vdp_queue_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct 
         vdp_queue_flush(worker, queue);
 }
 
+static void set_blocked(struct vdp_worker *worker, struct vdp_queue *queue, bool blocked)
+{
+    if (queue->blocked != blocked)
+        atomic_fetch_add(&worker->blocked, blocked ? 1u : UINT32_MAX);
+    queue->blocked = blocked;
+}
+
 void vdp_queue_flush(struct vdp_worker *worker, struct vdp_queue *queue)
 {
     if (!queue->tx.count)
@@ -151,13 +183,13 @@ void vdp_queue_flush(struct vdp_worker *worker, struct vdp_queue *queue)
     int result = queue->port->ops->flush(worker, queue);
     if (result == -EAGAIN) {
         if (!queue->blocked && queue->tx_fd >= 0) {
-            queue->blocked = true;
+            set_blocked(worker, queue, true);
             vdp_worker_watch(worker, queue);
         }
     } else if (result < 0) {
         vdp_queue_fail(worker, queue, -result);
     } else if (queue->blocked) {
-        queue->blocked = false;
+        set_blocked(worker, queue, false);
         vdp_worker_watch(worker, queue);
     }
 }
@@ -174,7 +206,7 @@ void vdp_queue_fail(struct vdp_worker *worker, struct vdp_queue *queue, int erro
 {
     atomic_store(&queue->port->error, error);
     queue->failed = true;
-    queue->blocked = false;
+    set_blocked(worker, queue, false);
     vdp_worker_watch(worker, queue);
     vdp_queue_clear(worker, queue, VDP_REASON_tx_error);
     worker->signal = true;

@@ -7,7 +7,8 @@
  *
  * So every payload byte but the last piece's is copied once, and the checksum reads it
  * while it is in the cache.  Lengths, IPv4 id and checksum, TCP sequence and flags, and
- * the whole transport checksum are made new; the field's old content is not asked. */
+ * the whole transport checksum are made new (its pseudo header alone, where the segments'
+ * output finishes checksums); the field's old content is not asked. */
 #include "offload.h"
 
 #include "checksum.h"
@@ -20,6 +21,7 @@ struct cut {
     uint32_t count; /* segments */
     uint16_t id;
     uint32_t sequence;
+    bool leaves_checksums; /* to who takes the segments */
 };
 
 /* Check the super-packet against its headers and settle the size of the pieces. */
@@ -42,6 +44,15 @@ static uint32_t plan(struct cut *cut, const struct vdp_packet *packet, uint32_t 
     /* None: the headers were made longer, and ate the payload. */
     /* None: a program has made the TCP header longer, to the packet's end. */
     return cut->count > 0 ? VDP_REASON_none : VDP_REASON_gso_invalid;
+}
+
+/* What counts up. */
+static void remember(struct cut *cut, const struct vdp_packet *packet)
+{
+    if (cut->headers.version == 4)
+        cut->id = vdp_load_be16(packet->data + cut->headers.network + VDP_IPV4_ID);
+    if (cut->headers.protocol == VDP_TCP)
+        cut->sequence = vdp_load_be32(packet->data + cut->headers.transport + VDP_TCP_SEQUENCE);
 }
 
 static void write_network(const struct cut *cut, struct vdp_packet *segment, uint32_t index)
@@ -76,6 +87,12 @@ static void write_transport(const struct cut *cut, struct vdp_packet *segment, u
     } else {
         vdp_store_be16(transport + VDP_UDP_LENGTH, (uint16_t)size);
     }
+    if (cut->leaves_checksums) {
+        struct vdp_headers at = *headers;
+        at.end = segment->length;
+        vdp_offload_prepare_checksum(segment, &at);
+        return;
+    }
     vdp_store_be16(field, 0);
     uint64_t sum = vdp_checksum_pseudo(segment->data + headers->network, headers->version,
                                        headers->protocol, size);
@@ -90,11 +107,12 @@ static void finish(const struct cut *cut, struct vdp_packet *segment, uint32_t i
     vdp_offload_clear(segment);
     write_network(cut, segment, index);
     write_transport(cut, segment, index);
-    segment->csum_valid = true;
+    segment->csum_valid = !cut->leaves_checksums;
 }
 
+/* Piece number `index`, of `size` bytes. */
 static struct vdp_packet *copy_segment(struct vdp_worker *worker, const struct cut *cut,
-                                       uint32_t index)
+                                       uint32_t index, uint32_t size)
 {
     const struct vdp_packet *super = cut->super;
     uint32_t front = cut->headers.payload;
@@ -102,13 +120,41 @@ static struct vdp_packet *copy_segment(struct vdp_worker *worker, const struct c
     if (segment == NULL)
         return NULL;
     memcpy(segment->data, super->data, front);
-    memcpy(segment->data + front, super->data + front + (size_t)index * cut->size, cut->size);
-    segment->length = front + cut->size;
+    memcpy(segment->data + front, super->data + front + (size_t)index * cut->size, size);
+    segment->length = front + size;
     segment->in_port = super->in_port;
     segment->depth = super->depth;
+    segment->waited = super->waited;
+    if (index == 0)
+        segment->account = super->account;
     memcpy(segment->meta, super->meta, sizeof segment->meta);
     finish(cut, segment, index);
     return segment;
+}
+
+bool vdp_segment_even(struct vdp_worker *worker, struct vdp_packet *packet,
+                      void (*emit)(void *context, struct vdp_packet *segment), void *context)
+{
+    struct cut cut = {0};
+    if (plan(&cut, packet, 0) != VDP_REASON_none)
+        return false;
+    uint32_t payload = packet->length - cut.headers.payload;
+    uint32_t rest = payload % cut.size;
+    if (rest == 0)
+        return false;
+    uint8_t gso_type = packet->gso_type;
+    remember(&cut, packet);
+    struct vdp_packet *last = copy_segment(worker, &cut, cut.count - 1, rest);
+    packet->length -= rest;
+    cut.leaves_checksums = cut.count > 2;
+    finish(&cut, packet, 0);
+    if (cut.count > 2) {
+        packet->gso_type = gso_type;
+        vdp_offload_set_size(packet, payload - rest, (uint16_t)cut.size);
+    }
+    emit(context, packet);
+    emit(context, last);
+    return true;
 }
 
 /* The super-packet becomes its own last segment. */
@@ -119,6 +165,8 @@ static void keep_last(const struct cut *cut, struct vdp_packet *packet)
     memmove(packet->data + skipped, packet->data, front); /* longer than a piece, perhaps */
     packet->data += skipped;
     packet->length -= skipped;
+    if (cut->count > 1)
+        packet->account = (struct vdp_account){0}; /* the first one has it */
     finish(cut, packet, cut->count - 1);
 }
 
@@ -147,12 +195,10 @@ uint32_t vdp_segment(struct vdp_worker *worker, struct vdp_packet *packet, uint3
         emit(context, packet);
         return VDP_REASON_none;
     }
-    if (cut.headers.version == 4)
-        cut.id = vdp_load_be16(packet->data + cut.headers.network + VDP_IPV4_ID);
-    if (cut.headers.protocol == VDP_TCP)
-        cut.sequence = vdp_load_be32(packet->data + cut.headers.transport + VDP_TCP_SEQUENCE);
+    cut.leaves_checksums = (features & VDP_F_CSUM) != 0;
+    remember(&cut, packet);
     for (uint32_t i = 0; i + 1 < cut.count; i++)
-        emit(context, copy_segment(worker, &cut, i));
+        emit(context, copy_segment(worker, &cut, i, cut.size));
     keep_last(&cut, packet);
     emit(context, packet);
     return VDP_REASON_none;

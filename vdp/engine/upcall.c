@@ -124,6 +124,8 @@ static void send(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_
         return;
     }
     *slot_of(worker, packet) = (struct vdp_upcall_slot){.reason = reason, .cookie = cookie};
+    if (!packet->waited)
+        packet->waited = vdp_worker_serial(worker);
     hold(worker, queue);
     vdp_stat_add(&queue->stats.upcalls, 1);
     append(worker, queue, packet);
@@ -308,7 +310,9 @@ static int64_t install(struct vdp_worker *worker, struct vdp_packet *packet,
 static void retry(struct vdp_worker *worker, struct vdp_packet *packet)
 {
     struct vdp_queue *queue = vdp_worker_queue(worker, packet->in_port);
-    struct vdp_flow *flow = vdp_classifier_lookup(worker, queue->classifier, packet);
+    struct vdp_flow *flow;
+
+    vdp_lookup(worker, &packet, 1, &flow);
 
     if (flow) {
         vdp_flow_run(worker, flow, packet);

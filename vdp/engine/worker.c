@@ -4,36 +4,28 @@
  * wakes the worker by its eventfd, and waits for the result (vdp_worker_call). */
 #include "worker.h"
 #include "flow.h"
+#include "order.h"
 #include "upcall.h"
 
 #include <signal.h>
 #include <stdio.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
     EVENTS = 64,
     CELL_ROUNDS = VDP_MAX_DEPTH + 2,
     BATCH_BYTES = 256 * 1024, /* what of a batch stays in a core's own cache */
-    LEAST_BATCH = 4
+    LEAST_BATCH = 4,
+    NS_IN_US = 1000
 };
 static const uint64_t WAKE = UINT64_MAX; /* epoll data of the wake_fd */
-
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
 
 uint64_t vdp_engine_clock(struct vdp_engine *engine)
 {
     uint64_t set = atomic_load_explicit(&engine->clock_ns, memory_order_relaxed);
 
-    return set ? set : monotonic_ns();
+    return set ? set : vdp_monotonic_ns();
 }
 
 void vdp_engine_set_clock(struct vdp_engine *engine, uint64_t now_ns)
@@ -48,11 +40,9 @@ static void wake(struct vdp_worker *worker)
     (void)written; /* a full counter wakes as well */
 }
 
-/* Classify and execute what was received from, or flushed out of, one port. */
-static void run_packets(struct vdp_worker *worker, struct vdp_queue *queue,
-                        struct vdp_packet **packets, uint32_t count)
+/* Count what was received from, or flushed out of, a port. */
+static void enter(struct vdp_queue *queue, struct vdp_packet *const *packets, uint32_t count)
 {
-    bool up = atomic_load_explicit(&queue->port->up, memory_order_relaxed);
     uint64_t bytes = 0, segments = 0;
 
     for (uint32_t i = 0; i < count; i++) {
@@ -63,20 +53,50 @@ static void run_packets(struct vdp_worker *worker, struct vdp_queue *queue,
     vdp_stat_add(&queue->stats.rx_packets, count);
     vdp_stat_add(&queue->stats.rx_bytes, bytes);
     vdp_stat_add(&queue->stats.rx_segments, segments);
-    /* Super-packets come in small batches. */
+}
+
+/* How many to receive at once next time: super-packets come in small batches. */
+static uint32_t batch_size(struct vdp_packet *const *packets, uint32_t count)
+{
+    uint64_t bytes = 0;
+
+    for (uint32_t i = 0; i < count; i++)
+        bytes += packets[i]->length;
     uint64_t fitting = bytes ? (uint64_t)BATCH_BYTES * count / bytes : VDP_BATCH;
-    queue->batch_size = (uint32_t)(fitting < LEAST_BATCH ? LEAST_BATCH
-                                   : fitting < VDP_BATCH ? fitting
-                                                         : VDP_BATCH);
+    return (uint32_t)(fitting < LEAST_BATCH ? LEAST_BATCH
+                      : fitting < VDP_BATCH ? fitting
+                                            : VDP_BATCH);
+}
+
+/* Drop what came in by ports that are down; how many packets are left. */
+static uint32_t drop_down(struct vdp_worker *worker, struct vdp_packet **packets, uint32_t count)
+{
+    uint32_t left = 0;
+
+    for (uint32_t i = 0; i < count; i++) {
+        const struct vdp_queue *queue = vdp_worker_queue(worker, packets[i]->in_port);
+        if (atomic_load_explicit(&queue->port->up, memory_order_relaxed))
+            packets[left++] = packets[i];
+        else
+            vdp_packet_drop(worker, packets[i], VDP_REASON_port_down);
+    }
+    return left;
+}
+
+/* Classify and execute what entered. */
+static void run_packets(struct vdp_worker *worker, struct vdp_packet **packets, uint32_t count)
+{
+    struct vdp_flow *flows[VDP_BATCH];
+
+    count = drop_down(worker, packets, count);
+    vdp_lookup(worker, packets, count, flows);
     for (uint32_t i = 0; i < count; i++) {
         struct vdp_packet *packet = packets[i];
-        struct vdp_flow *flow;
+        struct vdp_queue *queue = vdp_worker_queue(worker, packet->in_port);
 
-        if (!up) {
-            vdp_packet_drop(worker, packet, VDP_REASON_port_down);
-        } else if ((flow = vdp_classifier_lookup(worker, queue->classifier, packet))) {
+        if (flows[i]) {
             vdp_stat_add(&queue->stats.hits, 1);
-            vdp_flow_run(worker, flow, packet);
+            vdp_flow_run(worker, flows[i], packet);
         } else {
             vdp_stat_add(&queue->stats.misses, 1);
             vdp_upcall_miss(worker, queue, packet);
@@ -114,7 +134,9 @@ static int receive(struct vdp_worker *worker, struct vdp_queue *queue, int fd)
             memcpy(batch, worker->batch, taken * sizeof *batch);
             worker->batch_count -= taken;
             memmove(worker->batch, worker->batch + taken, worker->batch_count * sizeof *batch);
-            run_packets(worker, queue, batch, taken);
+            queue->batch_size = batch_size(batch, taken);
+            enter(queue, batch, taken);
+            run_packets(worker, batch, taken);
         }
     } else {
         count = receive_without_buffer(worker, queue, fd);
@@ -166,39 +188,47 @@ static int receive_memory(struct vdp_worker *worker)
     return received;
 }
 
-static void flush_cell(struct vdp_worker *worker, struct vdp_queue *queue)
+/* Empty a cell: its packets go to the end of the list, as received from the link. */
+static void flush_cell(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet_list *out)
 {
-    struct vdp_packet *batch[VDP_BATCH];
     struct vdp_packet_list list = {0};
+    struct vdp_packet *batch[VDP_BATCH];
 
     vdp_cell_flush(worker, queue, &list);
     while (list.count) {
         uint32_t count = 0;
         while (count < VDP_BATCH && list.head)
-            batch[count++] = vdp_list_take(&list);
-        run_packets(worker, queue, batch, count);
+            vdp_list_append(out, batch[count++] = vdp_list_take(&list));
+        enter(queue, batch, count);
     }
 }
 
 /* What the cells coalesced comes in again, and may fill other cells: a packet passes
- * VDP_MAX_DEPTH of them at most.  What clones multiply beyond that waits for the next
- * iteration. */
+ * VDP_MAX_DEPTH of them at most, one a round.  What clones multiply beyond that waits for
+ * the next iteration.  Of a round all cells are emptied first: with many tunnels there is
+ * little in each, and what they have makes a batch. */
 static void flush_cells(struct vdp_worker *worker)
 {
     for (int round = 0; worker->cell_ready && round < CELL_ROUNDS; round++) {
         struct vdp_queue *queue = worker->cell_ready;
+        struct vdp_packet_list list = {0};
 
         worker->cell_ready = NULL;
-        while (queue) {
-            struct vdp_queue *next = queue->next_cell;
+        for (; queue; queue = queue->next_cell) {
             queue->cell_ready = false;
-            flush_cell(worker, queue);
-            queue = next;
+            flush_cell(worker, queue, &list);
+        }
+        while (list.count) {
+            struct vdp_packet *batch[VDP_BATCH];
+            uint32_t count = 0;
+            while (count < VDP_BATCH && list.head)
+                batch[count++] = vdp_list_take(&list);
+            run_packets(worker, batch, count);
         }
     }
 }
 
-static void flush_ports(struct vdp_worker *worker)
+void vdp_worker_flush(struct vdp_worker *worker)
 {
     struct vdp_queue *queue = worker->tx_ready;
 
@@ -210,6 +240,7 @@ static void flush_ports(struct vdp_worker *worker)
             vdp_queue_flush(worker, queue);
         queue = next;
     }
+    vdp_order_end(worker);
 }
 
 static void signal_control(struct vdp_worker *worker)
@@ -223,10 +254,27 @@ static void signal_control(struct vdp_worker *worker)
     (void)written;
 }
 
+/* Does a cell hold what the next packets could be joined to, and may it hold it longer?  Not
+ * for ever: config.hold_us after the first packet came, all cells are flushed. */
+static bool holds_cells(struct vdp_worker *worker)
+{
+    bool is_open = false;
+
+    for (struct vdp_queue *queue = worker->cell_ready; queue && !is_open; queue = queue->next_cell)
+        is_open = vdp_cell_is_open(queue);
+    if (!is_open || atomic_load(&worker->attention))
+        return false;
+    if (!worker->hold_until_ns)
+        worker->hold_until_ns =
+            worker->resumed_ns + (uint64_t)worker->engine->config.hold_us * NS_IN_US;
+    return vdp_monotonic_ns() < worker->hold_until_ns;
+}
+
 static void settle(struct vdp_worker *worker)
 {
+    worker->hold_until_ns = 0;
     flush_cells(worker);
-    flush_ports(worker);
+    vdp_worker_flush(worker);
     signal_control(worker);
 }
 
@@ -247,30 +295,17 @@ static void serve(struct vdp_worker *worker)
     pthread_mutex_unlock(&worker->lock);
 }
 
-static void wait_for_events(struct vdp_worker *worker, struct epoll_event *events, int *count,
-                            int timeout_ms)
-{
-    uint64_t before = monotonic_ns();
-
-    *count = epoll_wait(worker->epoll_fd, events, EVENTS, timeout_ms);
-    uint64_t after = monotonic_ns();
-    uint64_t set = atomic_load_explicit(&worker->engine->clock_ns, memory_order_relaxed);
-    worker->now_ns = set ? set : after;
-    if (worker->resumed_ns)
-        worker->stats.busy_ns += before - worker->resumed_ns;
-    worker->stats.idle_ns += after - before;
-    worker->resumed_ns = after;
-    worker->stats.iterations++;
-}
-
-int vdp_worker_iterate(struct vdp_worker *worker, int timeout_ms)
+int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
 {
     struct epoll_event events[EVENTS];
-    int count, received = 0;
+    uint64_t until_ns = waits ? VDP_WAIT_FOR_EVENTS : 0;
+    int received = 0;
 
-    if (atomic_load(&worker->attention) || worker->cell_ready)
-        timeout_ms = 0;
-    wait_for_events(worker, events, &count, timeout_ms);
+    if (worker->cell_ready) /* 0, when it is not held, but had too many rounds */
+        until_ns = worker->hold_until_ns;
+    if (atomic_load(&worker->attention))
+        until_ns = 0;
+    int count = vdp_worker_wait(worker, events, EVENTS, until_ns);
     atomic_fetch_add(&worker->turns, 1);
     for (int i = 0; i < count; i++) {
         uint64_t drained;
@@ -281,7 +316,10 @@ int vdp_worker_iterate(struct vdp_worker *worker, int timeout_ms)
     }
     if (atomic_load(&worker->attention))
         received += receive_memory(worker);
-    settle(worker);
+    if (waits && holds_cells(worker))
+        vdp_worker_flush(worker);
+    else
+        settle(worker);
     if (atomic_load(&worker->attention))
         serve(worker);
     atomic_fetch_add(&worker->turns, 1);
@@ -293,7 +331,7 @@ static void *run(void *argument)
     struct vdp_worker *worker = argument;
 
     while (!atomic_load(&worker->stopping))
-        vdp_worker_iterate(worker, -1);
+        vdp_worker_iterate(worker, true);
     return NULL;
 }
 
@@ -377,6 +415,9 @@ int vdp_worker_watch(struct vdp_worker *worker, struct vdp_queue *queue)
 void vdp_worker_forget(struct vdp_worker *worker, struct vdp_queue *queue)
 {
     queue->failed = true;
+    if (queue->blocked)
+        atomic_fetch_sub(&worker->blocked, 1);
+    queue->blocked = false;
     (void)vdp_worker_watch(worker, queue);
     if (queue->tx_ready)
         UNLINK(worker->tx_ready, next_tx, queue)

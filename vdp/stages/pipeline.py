@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from vdp.engine.interface import Feature, PacketType
@@ -36,6 +37,10 @@ class Egress(Protocol):
     def packet_type(self) -> PacketType: ...
     @property
     def features(self) -> Feature: ...
+    @property
+    def uncut(self) -> int:
+        """A counter of packets that can not be cut, or finished, for it; 0: none."""
+
     @property
     def mtu(self) -> int: ...
     def too_big(self, packet: Packet) -> act.Program:
@@ -65,6 +70,8 @@ class Pipeline:
         self.stages: list[Stage] = []
         #: Told when the stages are others: what passed them is to be decided anew.
         self.changed: Callable[[], None] = lambda: None
+        #: Told how to take back what was added, should its plugin turn out to fail.
+        self.undoable: Callable[[Callable[[], None]], None] = lambda undo: None
 
     def add(self, apply: StageFunction, *, priority: int, name: str, owner: str) -> None:
         """Register a stage; ValueError where the priority is taken."""
@@ -74,11 +81,19 @@ class Pipeline:
                     f"stage priority {priority}, wanted by {name} of {owner}, "
                     f"is taken by {stage.name} of {stage.owner}"
                 )
-        insort(self.stages, Stage(priority, name, owner, apply), key=lambda stage: stage.priority)
+        added = Stage(priority, name, owner, apply)
+        insort(self.stages, added, key=lambda stage: stage.priority)
+        self.undoable(partial(self._take_out, [added]))
         self.changed()
 
     def remove_owner(self, owner: str) -> None:
-        self.stages = [stage for stage in self.stages if stage.owner != owner]
+        self._take_out([stage for stage in self.stages if stage.owner == owner])
+
+    def _take_out(self, stages: list[Stage]) -> None:
+        kept = [stage for stage in self.stages if stage not in stages]
+        if len(kept) == len(self.stages):
+            return
+        self.stages = kept
         self.changed()
 
     def transmit(self, packet: Packet, egress: Egress) -> None:
@@ -114,7 +129,7 @@ def settle_offloads(packet: Packet, egress: Egress) -> None:
     if packet.plain or ALL_OFFLOADS in egress.features:
         return
     takes = egress.features & ALL_OFFLOADS
-    packet.segment(int(takes))
+    packet.segment(int(takes), failed=egress.uncut)
     packet.plain = not takes
 
 

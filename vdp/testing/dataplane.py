@@ -26,11 +26,13 @@ from vdp.engine.interface import Engine, MemoryPacket, Offload, PacketType, Port
 from vdp.engine.native import NativeEngine
 from vdp.forwarding.bridge import Bridge
 from vdp.forwarding.routes import Route, RouteTable
+from vdp.links.groups import GroupSource
 from vdp.links.link import Link
 from vdp.links.paths import PathSource
 from vdp.loader import Plugins
 from vdp.ports.port import Port
 from vdp.protocols.ethernet import EtherType
+from vdp.testing.groups import StaticGroups
 from vdp.testing.paths import StaticPaths
 
 #: A stopped clock starts here; 0 would mean the real one.
@@ -42,12 +44,16 @@ MOST_ROUNDS = 10_000
 class Dataplane:
     """A Datapath on an engine, with memory ports."""
 
+    #: Handlers are meant to fail: the fixtures of the test kit do not complain.
+    faults = False
+
     def __init__(
         self,
         engine: Engine | None = None,
         plugins: Iterable[str] = ("gre", "gretap", "wccp"),
         paths: PathSource | None = None,
         settings: Mapping[str, BaseModel] | None = None,
+        groups: GroupSource | None = None,
     ) -> None:
         self.engine = engine if engine is not None else NativeEngine()
         self.now_ns = START_NS
@@ -55,7 +61,8 @@ class Dataplane:
         loaded = Plugins()
         loaded.load(tuple(plugins), strict=True)
         self.paths = paths if paths is not None else StaticPaths()
-        self.datapath = Datapath(self.engine, self.paths, loaded, settings)
+        self.groups = groups if groups is not None else StaticGroups()
+        self.datapath = Datapath(self.engine, self.paths, loaded, settings, self.groups)
         loaded.register(self.datapath, strict=True)
         self._runner = asyncio.Runner()
 

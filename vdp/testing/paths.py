@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING
 
+from vdp.links.paths import Device
 from vdp.netlink.events import IPAddress
 from vdp.netlink.path import NoRoute, Path
 
@@ -26,15 +27,28 @@ class StaticPaths:
     source6: IPv6Address = field(default_factory=lambda: IPv6Address("2001:db8::1"))
     unreachable: set[IPAddress] = field(default_factory=set)
     silent: set[IPAddress] = field(default_factory=set)
+    #: Devices by name; a way by one of them has its index and MTU, by another there is none.
+    devices: dict[str, Device] = field(default_factory=dict)
 
-    async def find(self, port: Port, destination: IPAddress, source: IPAddress | None, tos: int) -> Path:
-        if destination in self.unreachable:
+    async def device(self, port: Port, name: str) -> Device | None:
+        return self.devices.get(name)
+
+    async def find(
+        self,
+        port: Port,
+        destination: IPAddress,
+        source: IPAddress | None,
+        tos: int,
+        device: str | None = None,
+    ) -> Path:
+        if destination in self.unreachable or (device is not None and device not in self.devices):
             raise NoRoute(destination, errno.ENETUNREACH, "Network is unreachable")
+        by = Device(port.number, self.mtu, 14) if device is None else self.devices[device]
         return Path(
-            interface=port.name,
-            ifindex=port.number,
-            mtu=self.mtu,
-            hard_header_len=14,
+            interface=port.name if device is None else device,
+            ifindex=by.index,
+            mtu=by.mtu,
+            hard_header_len=by.hard_header_len,
             source=source or (self.source if destination.version == 4 else self.source6),
             next_hop=destination,
             source_mac=port.mac or SOURCE_MAC,

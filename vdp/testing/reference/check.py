@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vdp.engine.interface import META_WORDS
 from vdp.engine.program import (
+    Account,
     Action,
     Checksum,
     Clone,
@@ -14,6 +15,7 @@ from vdp.engine.program import (
     Count,
     Drop,
     Fragment,
+    Hash,
     Id,
     Length,
     Meta,
@@ -24,11 +26,14 @@ from vdp.engine.program import (
     RequireChecksum,
     RequireLength,
     RequireSequence,
+    RequireUdp,
     Segment,
     Sequence32,
     Set,
+    State32,
     Trim,
     Ttl,
+    UdpChecksum,
     Upcall,
     encode,
 )
@@ -40,6 +45,7 @@ SIZES = range(2 * 65536)
 WORDS = range(1 << 32)
 SIGNED = range(-(1 << 31), 1 << 31)
 BYTES = range(256)
+HASHED = range(4, 65, 4)
 
 
 def check(program: Sequence[Action]) -> None:
@@ -59,6 +65,8 @@ def _branch(action: Action) -> Sequence[Action] | None:
         case Clone(body):
             return body
         case Trim() | RequireChecksum() | RequireLength() | RequireSequence() | Ttl() | Fragment():
+            return action.otherwise
+        case RequireUdp():
             return action.otherwise
     return None
 
@@ -92,8 +100,10 @@ def _holds(action: Action) -> bool:
     match action:
         case Drop(reason):
             return reason in range(MAX_REASONS)
-        case Output(number) | Upcall(number):
+        case Output(number):
             return number in WORDS
+        case Upcall(cookie, state):
+            return cookie in WORDS and (state is None or state in WORDS)
         case Pull(size):
             return size in OFFSETS
         case Push(data):
@@ -117,12 +127,21 @@ def _holds(action: Action) -> bool:
             return least in WORDS and most in WORDS and least <= most
         case RequireSequence(offset, state):
             return offset in OFFSETS and state in WORDS
+        case State32(offset, state, addend):
+            return offset in OFFSETS and state in WORDS and addend in SIGNED
         case Ttl(version, offset):
             return version in (4, 6) and offset in OFFSETS
+        case Hash(offset, start, size, mask):
+            return offset in OFFSETS and start in OFFSETS and size in HASHED and mask in OFFSETS
+        case UdpChecksum(version, network, offset) | RequireUdp(version, network, offset):
+            return version in (4, 6) and network in OFFSETS and offset in OFFSETS
+        case Account(sent, lost, lost_too, skip):
+            return sent in WORDS and lost in WORDS and lost_too in WORDS and skip in OFFSETS
         case Count(counter, addend):
             return counter in WORDS and addend in SIGNED
-        case Segment(features, most):
-            return features in OFFSETS and most in SIZES
+        case Segment(features, most, failed, longest, longest_segment, _):
+            limits = longest in OFFSETS and longest_segment in OFFSETS
+            return features in OFFSETS and most in SIZES and failed in WORDS and limits
         case Fragment(offset, most):
             return offset in OFFSETS and most in SIZES and most >= FRAGMENT_LEAST
         case Clone():

@@ -1,6 +1,7 @@
-"""A GRO cell: waiting packets, TCP segments of one flow joined as Linux joins them.
+"""A GRO cell: waiting packets, segments or datagrams of one flow joined as Linux joins them.
 
-The rules are those of inet_gro_receive, ipv6_gro_receive and tcp_gro_receive; the order
+The rules are those of inet_gro_receive, ipv6_gro_receive, tcp_gro_receive and
+udp_gro_receive_segment; which sorts of packets are joined, its features say.  The order
 is that of arrival: a packet joins the last waiting packet of its flow or goes to the end
 of the line, so no packet of a flow overtakes another one of it.
 """
@@ -9,12 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from vdp.engine.interface import Feature
 from vdp.testing.reference.checksum import fold, internet_checksum, ones_sum
 from vdp.testing.reference.offload import (
     GSO_ECN,
     GSO_TCPV4,
     GSO_TCPV6,
+    GSO_UDP_L4,
     TCP,
+    UDP,
     Headers,
     leave_checksum,
     locate,
@@ -44,8 +48,9 @@ class Waiting:
 class Cell:
     """What waits behind a link, oldest first, at most `limit` packets."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, features: Feature) -> None:
         self.limit = limit
+        self.features = features
         self.waiting: list[Packet] = []
         self.open: list[Waiting | None] = [None] * OPEN_FLOWS
         self.turn = 0
@@ -53,7 +58,7 @@ class Cell:
     def offer(self, packet: Packet) -> str:
         """Take the packet: "merged" into another one, "queued", or "full" (not taken)."""
         headers = locate(packet)
-        if headers is None or headers.protocol != TCP or headers.fragment:
+        if headers is None or headers.fragment or not self._is_joined(headers):
             if headers is not None and headers.fragment:
                 self.open = [None] * OPEN_FLOWS  # of which flow it is cannot be told
             return self._append(packet)
@@ -68,6 +73,12 @@ class Cell:
         if joinable and not ends_flow(packet, headers) and len(self.waiting) < self.limit:
             self._open(Waiting(packet, flow, headers, headers.end - headers.payload))
         return self._append(packet)
+
+    def _is_joined(self, headers: Headers) -> bool:
+        """Whether it joins packets of that sort."""
+        tcp = Feature.TSO4 if headers.version == 4 else Feature.TSO6
+        sorts = {TCP: tcp, UDP: Feature.USO}
+        return bool(sorts.get(headers.protocol, Feature.NONE) & self.features)
 
     def _append(self, packet: Packet) -> str:
         if len(self.waiting) >= self.limit:
@@ -110,8 +121,9 @@ class Cell:
         if headers.version == 4 and held.joined == 1:
             held.fixed_id = _id(packet, headers) == _id(whole, first)
         whole.data += packet.data[headers.payload : headers.end]
-        flags = first.transport + 13
-        whole.data[flags] |= packet.data[headers.transport + 13] & (FIN | PSH)
+        flags = _flags(packet, headers)
+        if first.protocol == TCP:
+            whole.data[first.transport + 13] |= flags & (FIN | PSH)
         held.joined += 1
         length = len(whole.data) - first.network
         if first.version == 4:
@@ -122,23 +134,27 @@ class Cell:
         else:
             whole.store16(first.network + 4, length - 40)
         whole.gso_type = GSO_TCPV4 if first.version == 4 else GSO_TCPV6
-        if whole.data[flags] & CWR:
+        if _flags(whole, first) & CWR:
             whole.gso_type |= GSO_ECN
+        if first.protocol == UDP:
+            whole.gso_type = GSO_UDP_L4
+            whole.store16(first.transport + 4, len(whole.data) - first.transport)
         whole.gso_size, whole.segments = held.size, held.joined
         held.headers = replace(first, end=len(whole.data))
         leave_checksum(whole, held.headers)
         whole.depth = max(whole.depth, packet.depth)
+        whole.waited = whole.waited or packet.waited
         short = headers.end - headers.payload < held.size
         if short or ends_flow(packet, headers):
             self._close(held)
 
 
 def flow_of(packet: Packet, headers: Headers) -> bytes:
-    """What packets of one TCP flow have in common: frame header, metadata, addresses, ports."""
+    """What packets of one flow have in common: frame header, metadata, protocol, addresses, ports."""
     data, at = packet.data, headers.network
     addresses = data[at + 12 : at + 20] if headers.version == 4 else data[at + 8 : at + 40]
     ports = data[headers.transport : headers.transport + 4]
-    where = bytes([headers.version, headers.transport - at & 0xFF])
+    where = bytes([headers.version, headers.protocol, headers.transport - at & 0xFF])
     return bytes(packet.meta + data[:at] + where + addresses + ports)
 
 
@@ -151,9 +167,18 @@ def is_candidate(packet: Packet, headers: Headers) -> bool:
         plain = data[at] == 0x45 and packet.load16(at + 6) & ~DF == 0
         if not plain or fold(ones_sum(data[at : at + 20])) != 0xFFFF:
             return False
-    if data[headers.transport + 13] & (SYN | RST | URG):
+    if headers.protocol == UDP:
+        length, checksum = packet.load16(headers.transport + 4), packet.load16(headers.transport + 6)
+        if length != headers.end - headers.transport or not checksum:
+            return False  # one that is cut gets a checksum
+    if _flags(packet, headers) & (SYN | RST | URG):
         return False
     return _checksum_good(packet, headers)
+
+
+def _flags(packet: Packet, headers: Headers) -> int:
+    """Of TCP; a datagram has none."""
+    return packet.data[headers.transport + 13] if headers.protocol == TCP else 0
 
 
 def _checksum_good(packet: Packet, headers: Headers) -> bool:
@@ -163,7 +188,7 @@ def _checksum_good(packet: Packet, headers: Headers) -> bool:
 
 def ends_flow(packet: Packet, headers: Headers) -> bool:
     """Nothing is joined behind a packet with one of these flags."""
-    return packet.data[headers.transport + 13] & (FIN | PSH | SYN | RST | URG) != 0
+    return _flags(packet, headers) & (FIN | PSH | SYN | RST | URG) != 0
 
 
 def same_headers(whole: Packet, packet: Packet, headers: Headers) -> bool:
@@ -176,19 +201,21 @@ def same_headers(whole: Packet, packet: Packet, headers: Headers) -> bool:
             data[network + 10 : network + 12] = bytes(2)
         else:
             data[network + 4 : network + 6] = bytes(2)
-        data[transport + 4 : transport + 8] = bytes(4)
+        data[transport + 4 : transport + 8] = bytes(4)  # sequence; UDP: length and checksum
+        if headers.protocol == UDP:
+            continue
         data[transport + 13] &= ~(CWR | FIN | PSH) & 0xFF
         data[transport + 16 : transport + 18] = bytes(2)
     return a == b
 
 
 def _follows(held: Waiting, packet: Packet, headers: Headers) -> bool:
-    """Is it the next segment, by TCP sequence and by IPv4 identification?"""
+    """Is it the next one, by TCP sequence and by IPv4 identification?"""
     first, whole = held.headers, held.packet
-    if packet.data[headers.transport + 13] & CWR:
+    if _flags(packet, headers) & CWR:
         return False
     expected = whole.load32(first.transport + 4) + len(whole.data) - first.payload
-    if packet.load32(headers.transport + 4) != expected & 0xFFFFFFFF:
+    if headers.protocol == TCP and packet.load32(headers.transport + 4) != expected & 0xFFFFFFFF:
         return False
     if headers.version == 6:
         return True

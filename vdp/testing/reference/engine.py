@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from vdp.engine.interface import (
     MAX_LENGTH,
+    MAX_SEQUENCE_WINDOW,
     NO_META,
     Count,
     EngineConfig,
@@ -29,6 +30,7 @@ from vdp.testing.reference.check import MAX_REASONS, check
 from vdp.testing.reference.execute import run
 from vdp.testing.reference.packet import Packet
 from vdp.testing.reference.ports import Port
+from vdp.testing.reference.state import State
 from vdp.testing.reference.worker import Worker
 
 MAX_WORKERS = 16
@@ -61,7 +63,7 @@ class ReferenceEngine:
         self.now_ns = 0
         self.ports: dict[int, Port] = {}
         self.counters: dict[int, Count] = {}
-        self.states: dict[int, int] = {}
+        self.states: dict[int, State] = {}
         self.next_port = 1
         self.running = False
         self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -190,7 +192,14 @@ class ReferenceEngine:
 
     def new_state(self, initial: int = 0) -> int:
         number = next(n for n in range(1, len(self.states) + 2) if n not in self.states)
-        self.states[number] = initial
+        self.states[number] = State(initial)
+        return number
+
+    def new_window(self, size: int) -> int:
+        if not 1 <= size <= MAX_SEQUENCE_WINDOW:
+            raise OSError(errno.EINVAL, "window")
+        number = self.new_state()
+        self.states[number].window = size
         return number
 
     def free_state(self, state: int) -> None:
@@ -200,11 +209,11 @@ class ReferenceEngine:
     def read_state(self, state: int) -> int:
         if state not in self.states:
             raise OSError(errno.ENOENT, f"state {state}")
-        return self.states[state]
+        return self.states[state].number
 
     def write_state(self, state: int, value: int) -> None:
         self.read_state(state)
-        self.states[state] = value
+        self.states[state].write(value)
 
     # Flows.
 

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from vdp.engine.interface import MAX_LENGTH, Feature
 from vdp.engine.program import (
+    Account,
     Action,
     Checksum,
     Clone,
@@ -19,6 +20,7 @@ from vdp.engine.program import (
     Count,
     Drop,
     Fragment,
+    Hash,
     Id,
     Length,
     Meta,
@@ -29,18 +31,24 @@ from vdp.engine.program import (
     RequireChecksum,
     RequireLength,
     RequireSequence,
+    RequireUdp,
     Segment,
     Sequence32,
     Set,
+    State32,
     Trim,
     Ttl,
+    UdpChecksum,
     Upcall,
 )
+from vdp.testing.reference import udp
 from vdp.testing.reference.checksum import adjusted, fold, internet_checksum, ones_sum
 from vdp.testing.reference.fragment import fragment
-from vdp.testing.reference.offload import finish_checksum, segment_length
+from vdp.testing.reference.gre import local_checksum
+from vdp.testing.reference.offload import GSO_UDP_L4, finish_checksum, segment_length
 from vdp.testing.reference.packet import Lost, Packet
 from vdp.testing.reference.segment import segment
+from vdp.testing.reference.state import Arrival, State
 
 
 class Surroundings(Protocol):
@@ -55,8 +63,18 @@ class Surroundings(Protocol):
     def cloned(self, packet: Packet, count: int) -> None: ...
     def segmented(self, packet: Packet, count: int) -> None: ...
     def count(self, counter: int, size: int) -> None: ...
-    def state(self, number: int) -> int: ...
-    def set_state(self, number: int, value: int) -> None: ...
+    def account(self, packet: Packet, is_sent: bool) -> None:
+        """Tell the packet's account what became of it."""
+        ...
+
+    def state(self, number: int) -> State: ...
+    def arrival(self, packet: Packet) -> Arrival:
+        """By whom and when it came in."""
+        ...
+
+    def spend(self, number: int) -> bool:
+        """Take one from a state's number; False where there is nothing to take."""
+        ...
 
 
 def run(world: Surroundings, packet: Packet, program: Sequence[Action]) -> None:
@@ -82,8 +100,13 @@ def _run(world: Surroundings, packet: Packet, program: Sequence[Action]) -> None
             case Clone(body):
                 world.cloned(packet, 1)
                 run(world, packet.copy(), body)
-            case Segment(features, most):
-                _run_each(world, packet, segment(packet, Feature(features), most), program[at:])
+            case Segment(features, most, failed, longest, longest_segment, equal):
+                try:
+                    segments = segment(packet, Feature(features), most, longest, longest_segment, equal)
+                except Lost:
+                    world.count(failed, len(packet.data))
+                    raise
+                _run_each(world, packet, segments, program[at:])
                 return
             case Fragment(offset, most, otherwise):
                 parts = fragment(packet, offset, most)
@@ -91,35 +114,38 @@ def _run(world: Surroundings, packet: Packet, program: Sequence[Action]) -> None
                     _run_each(world, packet, parts, program[at:])
                     return
                 program, at = otherwise, 0
-            case Upcall(cookie):
-                world.ask(packet, cookie)
+            case Upcall(cookie, state):
+                if state is None or world.spend(state):
+                    world.ask(packet, cookie)
             case Count(counter, addend):
                 world.count(counter, len(packet.data) + addend)
-            case Trim() | RequireChecksum() | RequireLength() | RequireSequence() | Ttl():
+            case Account(sent, lost, lost_too, skip):
+                world.account(packet, True)
+                packet.account = (sent, lost, lost_too, max(0, len(packet.data) - skip))
+            case Trim() | RequireChecksum() | RequireLength() | RequireSequence() | Ttl() | RequireUdp():
                 if not _passes(world, packet, action):
                     program, at = action.otherwise, 0
             case Id(offset, state):
                 packet.need(offset, 2)
-                packet.store16(offset, _next(world, state))
+                packet.store16(offset, world.state(state).take(packet.segments))
             case Sequence32(offset, state):
                 packet.need(offset, 4)
-                packet.store32(offset, _next(world, state))
+                packet.store32(offset, world.state(state).take())
+            case State32(offset, state, addend):
+                packet.need(offset, 4)
+                packet.store32(offset, world.state(state).number + addend)
             case _:
                 edit(packet, action)
 
 
 def _run_each(world: Surroundings, packet: Packet, parts: Sequence[Packet], rest: Sequence[Action]) -> None:
     """The rest of the program, for each part that the packet was cut into."""
+    account = packet.account
+    for part in parts:
+        part.account = account if part is parts[0] else None
     world.segmented(packet, len(parts) - 1)
     for part in parts:
         run(world, part, rest)
-
-
-def _next(world: Surroundings, state: int) -> int:
-    """The number that the state holds, which then holds the one after it."""
-    value = world.state(state)
-    world.set_state(state, value + 1)
-    return value
 
 
 def edit(packet: Packet, action: Action) -> None:
@@ -129,6 +155,7 @@ def edit(packet: Packet, action: Action) -> None:
             packet.need(0, size)
             del packet.data[:size]
             packet.csum_start -= size
+            packet.csum_valid = False  # it was said of the header in front
             if packet.needs_csum and packet.csum_start < 0:
                 # The header with the unfinished checksum is gone (skb_postpull_rcsum).
                 if packet.gso_type:
@@ -157,7 +184,14 @@ def edit(packet: Packet, action: Action) -> None:
             packet.need(offset, 2)
             _finish_inside(packet, start, end)
             packet.store16(offset, 0)
-            packet.store16(offset, internet_checksum(packet.data[start:end]))
+            packet.store16(offset, _checksum(packet, start, end, size))
+        case Hash(offset, start, size, mask):
+            packet.need(offset, 2)
+            packet.need(start, size)
+            number = udp.hash_of(packet.data[start : start + size])
+            packet.store16(offset, packet.load16(offset) & ~mask | number & mask)
+        case UdpChecksum(version, network, offset):
+            udp.leave_checksum(packet, version, network, offset)
         case Meta(word, value):
             packet.set_word(word, value)
         case MetaLoad(word, offset, mask):
@@ -176,10 +210,21 @@ def _finish_inside(packet: Packet, start: int, end: int) -> None:
     """A checksum over [start, end) needs an unfinished one in there to be there already.
 
     A super-packet's can only be finished by cutting it."""
-    if packet.needs_csum and not packet.gso_type:
-        field = packet.csum_start + packet.csum_offset
-        if start < field + 2 and field < end:
-            finish_checksum(packet)
+    if not packet.gso_type and _has_unfinished(packet, start, end):
+        finish_checksum(packet)
+
+
+def _checksum(packet: Packet, start: int, end: int, size: int) -> int:
+    """Of what is there or, to a TCP super-packet's end, of each of its segments."""
+    if packet.gso_type not in (0, GSO_UDP_L4) and not size and start <= packet.csum_start:
+        return local_checksum(packet, start)
+    return internet_checksum(packet.data[start:end])
+
+
+def _has_unfinished(packet: Packet, start: int, end: int) -> bool:
+    """Is an unfinished checksum in there?"""
+    field = packet.csum_start + packet.csum_offset
+    return packet.needs_csum and start < field + 2 and field < end
 
 
 def _set(packet: Packet, action: Set) -> None:
@@ -217,27 +262,21 @@ def _passes(world: Surroundings, packet: Packet, action: Action) -> bool:
             return True
         case RequireChecksum(start, size):
             end = _covered(packet, start, size)
+            if packet.gso_type and _has_unfinished(packet, start, end):
+                return True  # what is around it is not finished either (skb_csum_unnecessary)
             _finish_inside(packet, start, end)
             return fold(ones_sum(packet.data[start:end])) == 0xFFFF
         case RequireLength(least, most, _, per_segment):
             length = segment_length(packet) if per_segment else len(packet.data)
             return least <= length <= most
-        case RequireSequence():
-            return _in_sequence(world, packet, action)
+        case RequireSequence(offset, state, _, explicit, late):
+            number, kept = packet.load32(offset), world.state(state)
+            return kept.passes(number, explicit, late, world.arrival(packet))
         case Ttl(version, offset):
             return _decrement(packet, version, offset)
+        case RequireUdp(version, network, offset, _, zero):
+            return udp.is_good(packet, version, network, offset, zero)
     raise TypeError(f"not an action: {action!r}")
-
-
-def _in_sequence(world: Surroundings, packet: Packet, action: RequireSequence) -> bool:
-    """ip_tunnel_rcv: a sequence number before the expected one is old; the next one is expected.
-
-    Not explicit: zero stands for "none yet" (Linux i_seqno), so any number passes then."""
-    number, expected = packet.load32(action.offset), world.state(action.state)
-    if (action.explicit or expected != 0) and (number - expected) & 0x80000000:
-        return False
-    world.set_state(action.state, number + 1)
-    return True
 
 
 def _decrement(packet: Packet, version: int, offset: int) -> bool:

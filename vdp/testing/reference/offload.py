@@ -55,6 +55,11 @@ def locate(packet: Packet) -> Headers | None:
                 return None
             ethertype = packet.load16(network + 2)
             network += 4
+    return locate_ip(packet, ethertype, network)
+
+
+def locate_ip(packet: Packet, ethertype: int, network: int) -> Headers | None:
+    """The same for an IP packet at an offset."""
     if ethertype == 0x0800:
         return _locate_ipv4(packet, network)
     if ethertype == 0x86DD:
@@ -202,15 +207,23 @@ def _payload(packet: Packet, offload: Offload) -> int:
 def check(packet: Packet) -> Headers:
     """The headers of a super-packet, which must be those of its type.  Raises Lost."""
     headers = locate(packet)
-    if headers is None or headers.protocol not in CHECKSUM_AT:
+    if headers is None:
+        raise Lost("gso_unsupported")
+    return check_headers(packet, headers)
+
+
+def check_headers(packet: Packet, headers: Headers) -> Headers:
+    """The same of headers that were found."""
+    if headers.protocol not in CHECKSUM_AT:
         raise Lost("gso_unsupported")
     if not fits(packet, headers, packet.gso_type) or packet.csum_start != headers.transport:
         raise Lost("gso_invalid")
     return headers
 
 
-def store(packet: Packet) -> Offload:
-    """The marks as told to an output.  Raises Lost when they no longer describe the packet."""
+def store(packet: Packet, headers: Headers | None) -> Offload:
+    """The marks as told to an output, of a super-packet with those headers.  Raises Lost when they no
+    longer describe the packet."""
     if packet.needs_csum and not _field_inside(packet):
         raise Lost("vnet_hdr_invalid")
     return Offload(
@@ -219,7 +232,7 @@ def store(packet: Packet) -> Offload:
         packet.csum_offset if packet.needs_csum else 0,
         packet.gso_type,
         packet.gso_size,
-        check(packet).payload if packet.gso_type else 0,
+        headers.payload if headers else 0,
     )
 
 

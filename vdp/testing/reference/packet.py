@@ -46,9 +46,12 @@ class Packet:
     gso_size: int = 0
     segments: int = 1
     depth: int = 0
+    waited: int = 0
+    #: Of ACCOUNT: counters for a packet that is sent, and for one that is lost; the bytes that count.
+    account: tuple[int, int, int, int] | None = None
 
     def copy(self) -> Packet:
-        """A packet of its own with the same content and marks."""
+        """A packet of its own with the same content and marks, but no account."""
         return Packet(
             bytearray(self.data),
             bytearray(self.meta),
@@ -61,6 +64,7 @@ class Packet:
             self.gso_size,
             self.segments,
             self.depth,
+            self.waited,
         )
 
     def need(self, offset: int, size: int) -> None:

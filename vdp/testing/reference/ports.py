@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from vdp.engine.interface import (
@@ -17,6 +18,7 @@ from vdp.engine.interface import (
     PortType,
 )
 from vdp.testing.reference.coalesce import Cell
+from vdp.testing.reference.gre import described, takes_headers
 from vdp.testing.reference.offload import covered, finish_checksum, store, version_ethertype
 from vdp.testing.reference.packet import REASONS, Lost, Packet
 
@@ -44,7 +46,9 @@ class Port:
 
     def cell(self, worker: int) -> Cell:
         """The worker's own part of the cell."""
-        return self.cells.setdefault(worker, Cell(self.config.tx_queue))
+        cell = self.cells.setdefault(worker, Cell(self.config.tx_queue, self.features))
+        cell.features = self.features
+        return cell
 
     def stats(self) -> PortStats:
         return PortStats(**self.books, up=self.up)
@@ -66,19 +70,26 @@ class Port:
         self.books["tx_dropped"] += 1
         self.drops[reason] += 1
 
-    def offer(self, packet: Packet, worker: int) -> bool:
-        """Take the packet over, to be sent or coalesced; False: refused at once."""
+    def offer(self, packet: Packet, worker: int, account: Callable[[Packet, bool], None]) -> bool:
+        """Take the packet over, to be sent or coalesced; False: refused at once.
+
+        account: told whether it is taken.
+        """
         self.books["offered"] += 1
         try:
             self._admit(packet)
         except Lost as lost:
+            account(packet, False)
             self.lose_offered(lost.reason)
             return False
         if self.is_cell:
+            account(packet, True)
             self._offer_cell(packet, worker)
         elif len(self.tx) >= self.config.tx_queue:
+            account(packet, False)
             self.lose_offered(REASONS["tx_queue_full"])
         else:
+            account(packet, True)
             self.tx.append(packet)
             self.books["tx_queued"] += 1
             if len(self.tx) >= min(FLUSH_AT, self.config.tx_queue):
@@ -93,7 +104,8 @@ class Port:
             raise Lost("packet_type")
         if self.is_cell:
             return
-        if packet.gso_type and not covered(packet, self.features):
+        with_gre = Feature.GRE_TSO in self.features
+        if packet.gso_type and not (covered(packet, self.features) and takes_headers(packet, with_gre)):
             raise Lost("gso_unsupported")
         if packet.needs_csum and not self.features & Feature.CSUM:
             finish_checksum(packet)
@@ -113,7 +125,7 @@ class Port:
             packet = self.tx.popleft()
             self.books["tx_queued"] -= 1
             try:
-                offload = store(packet)
+                offload = store(packet, described(packet))
             except Lost as lost:
                 self.lose_offered(lost.reason)
                 continue

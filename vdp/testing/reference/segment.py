@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from vdp.engine.interface import Feature
 from vdp.testing.reference.checksum import internet_checksum
+from vdp.testing.reference.gre import fits_gre
 from vdp.testing.reference.offload import (
     SEGMENT_LEAST,
     SEGMENTS_MOST,
@@ -23,12 +24,21 @@ from vdp.testing.reference.packet import Lost, Packet
 FIN_PSH, CWR = 0x09, 0x80
 
 
-def segment(packet: Packet, features: Feature, most: int) -> list[Packet]:
+def segment(
+    packet: Packet,
+    features: Feature,
+    most: int,
+    longest: int = 0,
+    longest_segment: int = 0,
+    equal: bool = False,
+) -> list[Packet]:
     """The packet as an output with `features` takes it: itself, or its segments in order.
 
     `most`: bytes that a segment may have, headers included;
     0: as gso_size says.  An output that cuts by itself is told a smaller gso_size.  An
-    unfinished checksum is finished unless Feature.CSUM is there."""
+    unfinished checksum is finished unless Feature.CSUM is there; segments then have one.
+    With Feature.GRE_TSO, what is about to be put into GRE and fits stays whole, but for a
+    shorter last segment if all are to be equal."""
     taken = covered(packet, features)
     if not packet.gso_type:
         if not taken:
@@ -36,6 +46,8 @@ def segment(packet: Packet, features: Feature, most: int) -> list[Packet]:
         return [packet]
     if taken and not most:
         return [packet]
+    if Feature.GRE_TSO in features and fits_gre(packet, longest, longest_segment):
+        return _evenly(packet) if equal else [packet]
     headers = check(packet)
     size = packet.gso_size
     if most and headers.payload + size > most:
@@ -52,7 +64,29 @@ def segment(packet: Packet, features: Feature, most: int) -> list[Packet]:
         packet.gso_size, packet.segments = size, count
         return [packet]
     chunks = [payload[at : at + size] for at in range(0, len(payload), size)]
-    return [_one(packet, headers, chunk, i, i * size, i + 1 == count) for i, chunk in enumerate(chunks)]
+    parts = [_one(packet, headers, chunk, i, i * size, i + 1 == count) for i, chunk in enumerate(chunks)]
+    if not features & Feature.CSUM:
+        for part in parts:
+            finish_checksum(part)
+    return parts
+
+
+def _evenly(packet: Packet) -> list[Packet]:
+    """The super-packet with equal segments, and the rest."""
+    headers = check(packet)
+    payload = packet.data[headers.payload :]
+    rest = len(payload) % packet.gso_size
+    if not rest:
+        return [packet]
+    even = len(payload) - rest
+    head = _one(packet, headers, payload[:even], 0, 0, False)
+    last = _one(packet, headers, payload[even:], packet.segments - 1, even, True)
+    if packet.segments > 2:
+        head.gso_type, head.gso_size, head.segments = packet.gso_type, packet.gso_size, packet.segments - 1
+    else:
+        finish_checksum(head)
+    finish_checksum(last)
+    return [head, last]
 
 
 def _one(packet: Packet, headers: Headers, chunk: bytearray, index: int, offset: int, last: bool) -> Packet:
@@ -75,7 +109,6 @@ def _one(packet: Packet, headers: Headers, chunk: bytearray, index: int, offset:
     else:
         part.store16(headers.transport + 4, len(part.data) - headers.transport)
     leave_checksum(part, replace(headers, end=len(part.data)))
-    finish_checksum(part)
     return part
 
 

@@ -28,6 +28,7 @@ from vdp.testing.reference.execute import run
 from vdp.testing.reference.offload import load
 from vdp.testing.reference.packet import REASONS, Lost, Packet
 from vdp.testing.reference.ports import Port
+from vdp.testing.reference.state import Arrival, State
 from vdp.testing.reference.upcalls import Bucket, Held, Upcalls
 
 BATCH = 64
@@ -40,7 +41,7 @@ class Shared(Protocol):
     config: EngineConfig
     ports: dict[int, Port]
     counters: dict[int, Count]
-    states: dict[int, int]
+    states: dict[int, State]
 
     def clock(self) -> int: ...
     def signal(self) -> None: ...
@@ -58,6 +59,7 @@ class Worker:
         self.miss_rates: dict[int, Bucket] = {}
         self.action_rate = Bucket(config.action_rate, max(config.action_rate // 2, 1))
         self.previous: dict[int, Flow] = {}
+        self.last_serial = 0
         self.cells_ready: list[Port] = []
         self.numbers: Counter[str] = Counter()
 
@@ -105,11 +107,13 @@ class Worker:
     def settle(self) -> None:
         """What cells coalesced comes in again, until all is done; then the ports send."""
         while self.cells_ready:
-            port = self.cells_ready.pop(0)
-            packets = port.cell(self.index).flush()
-            port.books["tx_queued"] -= len(packets)
-            for at in range(0, len(packets), BATCH):
-                self.run_batch(port, packets[at : at + BATCH])
+            ready, self.cells_ready = self.cells_ready, []
+            emptied = [(port, port.cell(self.index).flush()) for port in ready]
+            for port, packets in emptied:
+                port.books["tx_queued"] -= len(packets)
+            for port, packets in emptied:
+                for at in range(0, len(packets), BATCH):
+                    self.run_batch(port, packets[at : at + BATCH])
         for port in self.shared.ports.values():
             port.flush()
 
@@ -151,12 +155,14 @@ class Worker:
             return
         self.charge(packet, "held", 1)
         self.charge(packet, "upcalls", 1)
+        packet.waited = packet.waited or self.serial()
         self.upcalls.append(packet, reason, cookie)
         self.shared.signal()
 
     # What a program sees.
 
     def drop(self, packet: Packet, reason: int) -> None:
+        self.account(packet, False)
         port = self.shared.ports.get(packet.in_port)
         if port:
             port.lose(reason)
@@ -170,8 +176,18 @@ class Worker:
             if packet.depth > MAX_DEPTH:
                 raise Lost("loop_guard")
         self.charge(packet, "forwarded", 1)
-        if port.offer(packet, self.index) and port.is_cell and port not in self.cells_ready:
+        if port.offer(packet, self.index, self.account) and port.is_cell and port not in self.cells_ready:
             self.cells_ready.append(port)
+
+    def account(self, packet: Packet, is_sent: bool) -> None:
+        """vdp_account_sent, vdp_account_lost."""
+        if packet.account is None:
+            return
+        sent, lost, lost_too, size = packet.account
+        packet.account = None
+        for counter in (sent,) if is_sent else (lost, lost_too):
+            if counter:
+                self.count(counter, size)
 
     def charge(self, packet: Packet, book: str, count: int) -> None:
         port = self.shared.ports.get(packet.in_port)
@@ -196,13 +212,22 @@ class Worker:
         if before:
             self.shared.counters[counter] = Count(before.packets + 1, before.bytes + max(size, 0))
 
-    def state(self, number: int) -> int:
+    def serial(self) -> int:
+        self.last_serial += 1
+        return self.last_serial
+
+    def arrival(self, packet: Packet) -> Arrival:
+        when = packet.waited or self.serial()
+        return Arrival(self.index, when, bool(packet.waited), self.shared.config.workers > 1)
+
+    def state(self, number: int) -> State:
         if number not in self.shared.states:
             raise Lost("handler_error")
         return self.shared.states[number]
 
-    def set_state(self, number: int, value: int) -> None:
-        self.shared.states[number] = value & 0xFFFFFFFF
+    def spend(self, number: int) -> bool:
+        state = self.shared.states.get(number)
+        return state is not None and state.spend()
 
     # The slow path's side.
 
