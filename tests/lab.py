@@ -145,7 +145,8 @@ class Host:
             "-s", str(size), *extra, address, timeout=timeout + 10, check=False,
         )  # fmt: skip
         found = re.search(r"(\d+) received", said)
-        return int(found.group(1)) if found else 0
+        # With -w it goes on until that many answers came, and may have sent more by then.
+        return min(count, int(found.group(1))) if found else 0
 
     def wait_ping(self, address: str, timeout: float = 15.0) -> None:
         """Until an echo comes back."""
@@ -380,10 +381,12 @@ class Lab:
         socket = self.folder / f"{number}.sock"
         file = self.folder / f"{number}.toml"
         file.write_text(f'{configuration}\n[control]\nsocket = "{socket}"\n')
-        process = host.start(
-            sys.executable, "-X", "faulthandler", "-m", "vdp", "-c", str(file),
-            name=f"vdp-{number}", PYTHONPATH=f"{REPOSITORY}:{REPOSITORY / 'plugins'}", PYTHONUNBUFFERED="1",
-        )  # fmt: skip
+        command = host.command(sys.executable, "-X", "faulthandler", "-m", "vdp", "-c", str(file))
+        path = f"{REPOSITORY}:{REPOSITORY / 'plugins'}"
+        # Ours, also where the host is another laboratory's: it ends with the test.
+        process = self.adopt(
+            Process(command, self.folder, f"vdp-{number}", PYTHONPATH=path, PYTHONUNBUFFERED="1")
+        )
         daemon = Daemon(host, process, socket)
         self._daemons.append(daemon)
         if wait:

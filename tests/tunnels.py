@@ -40,17 +40,28 @@ class Tunnel:
     options: dict[str, Any] = field(default_factory=dict)
     interface: str = "eth0"
     mtu: int = INNER_MTU
-    queues: int = 1
+    workers: int = 1  # and queues of its ports that may have several
+    offload: bool = True  # of an interface
 
     @property
     def device(self) -> str:
-        return "tap0" if self.kind == "gretap" else "tun0"
+        return "tun0" if self.kind in ("gre", "ip6gre") else "tap0"
+
+    @property
+    def plugins(self) -> list[str]:
+        """Those that give the kind, and take its packets."""
+        takers = ["ip6gre"] if self.kind.startswith("ip6") else ["gre", "gretap"]
+        return takers + ["erspan"] * self.kind.endswith("erspan")
 
     def toml(self) -> str:
         """The file for `vdp -c`."""
         raw = 'protocol = "gre"' if self.underlay == "protocol" else f'interface = "{self.interface}"'
+        if self.underlay == "protocol" and self.kind.startswith("ip6"):
+            raw += '\nfamily = "ipv6"'
+        elif self.underlay == "interface":
+            raw += f"\nqueues = {self.workers}\noffload = {json.dumps(self.offload)}"
         options = "\n".join(f"{key} = {json.dumps(value)}" for key, value in self.options.items())
-        joined = '[[bridge]]\nname = "br0"' if self.kind == "gretap" else "[[connect]]"
+        joined = '[[bridge]]\nname = "br0"' if self.device == "tap0" else "[[connect]]"
         return f"""
 [[port]]
 name = "underlay"
@@ -63,6 +74,7 @@ type = "{self.device[:3]}"
 netns = "{self.inner}"
 address = ["{self.inner_address}"]
 mtu = {self.mtu}
+queues = {self.workers}
 
 [[link]]
 name = "t0"
@@ -75,8 +87,11 @@ underlay = "underlay"
 {joined}
 members = ["{self.device}", "t0"]
 
+[engine]
+workers = {self.workers}
+
 [plugins]
-load = ["gre", "gretap"]
+load = {json.dumps(self.plugins)}
 """
 
 
@@ -92,15 +107,18 @@ class TwoVdp:
     right_host: Host
 
 
-def two_vdp(lab: Lab, kind: str, underlay: str, options: dict[str, Any], mtu: int = INNER_MTU) -> TwoVdp:
+def two_vdp(
+    lab: Lab, kind: str, underlay: str, options: dict[str, Any], mtu: int = INNER_MTU, workers: int = 1
+) -> TwoVdp:
     """Bring up both ends; returns when both daemons are ready."""
     left, right = lab.host("left"), lab.host("right")
     left_inner, right_inner = lab.host("a"), lab.host("b")
     lab.cable(left, "192.0.2.1/24", right, "192.0.2.2/24")
-    ends = (
-        Tunnel(kind, underlay, "192.0.2.1", "192.0.2.2", left_inner.name, "10.0.0.1/24", options, mtu=mtu),
-        Tunnel(kind, underlay, "192.0.2.2", "192.0.2.1", right_inner.name, "10.0.0.2/24", options, mtu=mtu),
-    )
+    one, two = ("192.0.2.1", left_inner, "10.0.0.1/24"), ("192.0.2.2", right_inner, "10.0.0.2/24")
+    ends = [
+        Tunnel(kind, underlay, local, remote, inner.name, address, options, mtu=mtu, workers=workers)
+        for (local, inner, address), (remote, *_) in ((one, two), (two, one))
+    ]
     daemons = [lab.vdp(host, end.toml(), wait=False) for host, end in zip((left, right), ends, strict=True)]
     for daemon in daemons:
         daemon.wait_ready()

@@ -1,6 +1,7 @@
 """ERSPAN: mirrored Ethernet frames in GRE, types I, II and III (draft-foschiano-erspan).
 
-Linux `erspan_rcv`, `erspan_xmit` and include/net/erspan.h; `ip link add … type erspan`.
+Linux `erspan_rcv`, `erspan_xmit`, over IPv6 `ip6erspan_rcv`, `ip6erspan_tunnel_xmit`; `ip link add …
+type erspan`, or `ip6erspan`, for which the plugin `ip6gre` must be loaded: it takes GRE over IPv6.
 GRE protocol 0x88BE without the S bit is type I: the frame follows the GRE header.  Else
 a header follows, and its version nibble says which, whatever the GRE protocol is:
 
@@ -12,6 +13,7 @@ a header follows, and its version nibble says which, whatever the GRE protocol i
     |                  platform specific, 8 bytes                    |  III, with O
 
 A link is looked up by the session, which is its key; type I belongs to a keyless link.
+Types II and III need `key` and `seq = true`, as in Linux, and have no checksum.
 What is received takes along for later handlers and rules (`reg0`, `reg1`), types II and III:
 
     register 0   the first word: version 4, VLAN 12, CoS 3, En/BSO 2, truncated 1, session 10 bits
@@ -25,170 +27,47 @@ of tagged frames is the tag's, BSO and the timestamp are 0 (the engine writes no
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self
-
-from pydantic import Field, model_validator
+from typing import Any
 
 from vdp.api import (
-    Bits,
     Datapath,
-    Ethernet,
     EtherType,
-    FillCopy,
-    FillSequence,
-    GreBase,
     GreFlag,
-    GreSequence,
-    Header,
-    IpTunnel,
+    GreTunnel,
+    GreTunnelKind,
+    IcmpError,
+    Ip6TunnelKind,
+    IPProtocol,
     IpTunnelKind,
     IPv4,
     IPv6,
+    LinkError,
     LinkKind,
     Packet,
     PacketType,
     TunnelInfo,
-    TunnelParameters,
     Verdict,
-    Vlan,
     hookimpl,
 )
+from vdp_erspan.headers import ETHERNET_FRAME, SIZES, SUBHEADER_SIZE, TYPE_II, Base, Detail, Index
+from vdp_erspan.tunnel import ErspanParameters, Ip4ErspanTunnel, Ip6erspanParameters, Ip6ErspanTunnel
 
 vdp_api = 1
 
 #: Before gretap (200) and gre (300), which would take the protocol type for a payload's.
 PRIORITY = 150
 BASE_REGISTER, DETAIL_REGISTER = 0, 1
-TYPE_I, TYPE_II, TYPE_III = 0, 1, 2  # erspan_ver
-SESSION_MOST = 0x3FF
-#: VLAN tag preserved in the frame (enum erspan_encap_type).
-IN_FRAME = 3
-#: Frame type of Ethernet, the only one that a link can take.
-ETHERNET_FRAME = 0
-SUBHEADER_SIZE = 8
 
 
-class Base(Header):
-    """struct erspan_base_hdr."""
+class ErspanReceiver(GreTunnelKind):
+    """What both kinds take, and find a link for."""
 
-    version = Bits(4)
-    vlan = Bits(12)
-    cos = Bits(3)
-    encapsulation = Bits(2)  # II: En, III: BSO
-    truncated = Bits(1)
-    session = Bits(10)
-
-
-class Index(Header):
-    """What follows in type II."""
-
-    reserved = Bits(12)
-    index = Bits(20)
-
-
-class Detail(Header):
-    """What follows in type III: struct erspan_md2."""
-
-    timestamp = Bits(32)
-    security_group = Bits(16)
-    is_ethernet = Bits(1)  # P: the frame is one, with FT 0
-    frame_type = Bits(5)
-    hardware = Bits(6)
-    direction = Bits(1)
-    granularity = Bits(2)
-    optional = Bits(1)
-
-
-SIZES = {TYPE_II: Base.SIZE + Index.SIZE, TYPE_III: Base.SIZE + Detail.SIZE}
-
-
-class ErspanParameters(TunnelParameters):
-    """Options of kind erspan; `key` is the session (10 bits).  Names as in ip-link(8)."""
-
-    erspan_ver: Literal[0, 1, 2] = Field(1, description="type I, II or III of what is sent")
-    erspan: Annotated[int, Field(ge=0, le=0xFFFFF)] = Field(0, description="index; type II")
-    erspan_dir: Literal["ingress", "egress"] = Field("ingress", description="mirrored direction; type III")
-    erspan_hwid: Annotated[int, Field(ge=0, le=63)] = Field(0, description="hardware id; type III")
-
-    @model_validator(mode="after")
-    def _is_erspan(self) -> Self:
-        """erspan_validate."""
-        flags = self.input_flags | self.output_flags
-        if self.erspan_ver == TYPE_I:
-            if flags:
-                raise ValueError("erspan_ver 0 has no key, no sequence numbers and no checksum")
-        elif flags != GreFlag.SEQ | GreFlag.KEY:
-            raise ValueError("erspan_ver 1 and 2 need key and seq, and have no checksum")
-        if max(self.input_key or 0, self.output_key or 0) > SESSION_MOST:
-            raise ValueError(f"the key is a session of 10 bits: {SESSION_MOST} at most")
-        return self
-
-
-class ErspanTunnel(IpTunnel):
-    """A link of kind erspan."""
-
-    parameters: ErspanParameters
-
-    @property
-    def header_size(self) -> int:
-        version = self.parameters.erspan_ver
-        return GreBase.SIZE + (GreSequence.SIZE + SIZES[version] if version else 0)
-
-    def push_header(self, packet: Packet, protocol: int) -> None:
-        """erspan_build_header(_v2), and the GRE header with its sequence number."""
-        version = self.parameters.erspan_ver
-        if version == TYPE_I:
-            GreBase.push(packet, protocol=EtherType.ERSPAN)
-            return
-        ether_type = packet.header(Ethernet).type
-        is_tagged = ether_type == EtherType.VLAN and packet.has(Ethernet.SIZE + Vlan.SIZE)
-        is_ipv4 = ether_type == EtherType.IPV4 and packet.has(Ethernet.SIZE + IPv4.SIZE)
-        is_ipv6 = ether_type == EtherType.IPV6 and packet.has(Ethernet.SIZE + IPv6.SIZE)
-        cos = packet.header(IPv6, Ethernet.SIZE).dscp >> 3 if is_ipv6 else 0
-        if version == TYPE_II:
-            Index.push(packet, index=self.parameters.erspan)
-        else:
-            direction, hardware = self.parameters.erspan_dir == "egress", self.parameters.erspan_hwid
-            Detail.push(packet, is_ethernet=1, hardware=hardware, direction=direction)
-        Base.push(
-            packet,
-            version=version,
-            cos=cos,
-            encapsulation=IN_FRAME if is_tagged and version == TYPE_II else 0,
-            session=self.parameters.output_key or 0,
-        )
-        # Bits that stand alike in both places are copied, so that a flow has any of their values.
-        inner = SIZES[version] + Ethernet.SIZE
-        if is_tagged:
-            packet.fill(0, FillCopy(inner, 0x0F))
-            packet.fill(1, FillCopy(inner + 1))
-            packet.fill(2, FillCopy(inner, 0xE0))
-        elif is_ipv4:
-            packet.fill(2, FillCopy(inner + IPv4.dscp.offset, 0xE0))  # tos_to_cos
-        GreSequence.push(packet, sequence=FillSequence(self.output_sequence))
-        GreBase.push(packet, seq=1, protocol=EtherType.ERSPAN if version == TYPE_II else EtherType.ERSPAN2)
-
-    def fill_info(self) -> dict[str, Any]:
-        parameters = self.parameters
-        own: dict[str, Any] = {"erspan_ver": parameters.erspan_ver}
-        if parameters.erspan_ver == TYPE_II:
-            own["erspan"] = parameters.erspan
-        elif parameters.erspan_ver == TYPE_III:
-            own |= {"erspan_dir": parameters.erspan_dir, "erspan_hwid": parameters.erspan_hwid}
-        return super().fill_info() | own
-
-
-class ErspanKind(IpTunnelKind):
-    """`kind = "erspan"`: ARPHRD_ETHER."""
-
-    name = "erspan"
     packet_type = PacketType.L2
-    parameters = ErspanParameters
-    tunnel = ErspanTunnel
 
-    def receive(self, packet: Packet, ip: IPv4, info: TunnelInfo) -> Verdict:
-        """erspan_rcv."""
+    def receive(self, packet: Packet, ip: IPv4 | IPv6, info: TunnelInfo) -> Verdict:
+        """erspan_rcv, ip6erspan_rcv."""
         if info.protocol not in (EtherType.ERSPAN, EtherType.ERSPAN2) or info.flags & GreFlag.KEY:
             return Verdict.REJECT
         if info.protocol == EtherType.ERSPAN and not info.flags & GreFlag.SEQ:
@@ -220,6 +99,36 @@ class ErspanKind(IpTunnelKind):
                 return packet.drop("plugin_erspan_short")
         return tunnel.receive(packet, ip, info, EtherType.TEB, skip=size)
 
+    def error(self, packet: Packet, ip: IPv4 | IPv6, info: TunnelInfo, icmp: IcmpError) -> Verdict:
+        """ipgre_err, ip6gre_err; of types II and III the session must be quoted, 12 bytes into GRE."""
+        if info.protocol not in (EtherType.ERSPAN, EtherType.ERSPAN2) or info.flags & GreFlag.KEY:
+            return Verdict.REJECT
+        is_plain = info.protocol == EtherType.ERSPAN and not info.flags & GreFlag.SEQ
+        session = None if is_plain else packet.header(Base, info.header_size).session
+        return self.report(packet, ip, session, icmp)
+
+
+class ErspanKind(ErspanReceiver, IpTunnelKind):
+    """`kind = "erspan"`: ARPHRD_ETHER."""
+
+    name = "erspan"
+    parameters = ErspanParameters
+    tunnel = Ip4ErspanTunnel
+
+
+class Ip6erspanKind(ErspanReceiver, Ip6TunnelKind):
+    """`kind = "ip6erspan"`: the same on an IPv6 underlay."""
+
+    name = "ip6erspan"
+    parameters = Ip6erspanParameters
+    tunnel = Ip6ErspanTunnel
+
+    async def newlink(self, datapath: Datapath, name: str, underlay: str, parameters: Any) -> GreTunnel:
+        """LinkError EPROTONOSUPPORT where nobody takes GRE over IPv6."""
+        if IPProtocol.GRE not in datapath.registry.table("ip6_protocol"):
+            raise LinkError(errno.EPROTONOSUPPORT, name, "kind ip6erspan needs the plugin ip6gre")
+        return await super().newlink(datapath, name, underlay, parameters)
+
 
 def _reaches(packet: Packet, size: int) -> bool:
     """pskb_may_pull: this packet has `size` bytes, and so must each one of its flow (behind a trim)."""
@@ -231,7 +140,7 @@ def _reaches(packet: Packet, size: int) -> bool:
 
 @hookimpl
 def vdp_link_kinds() -> Iterable[LinkKind]:
-    return [ErspanKind()]
+    return [ErspanKind(), Ip6erspanKind()]
 
 
 @hookimpl
@@ -245,7 +154,11 @@ def vdp_drop_reasons() -> Mapping[str, str]:
 
 @hookimpl
 def vdp_register(datapath: Datapath) -> None:
-    kind = datapath.kind(ErspanKind)
-    datapath.registry.list("gre_cisco").add(
-        kind.receive, priority=PRIORITY, name="erspan_rcv", owner="erspan"
-    )
+    kinds: dict[str, ErspanReceiver] = {
+        "gre_cisco": datapath.kind(ErspanKind),
+        "ip6gre": datapath.kind(Ip6erspanKind),
+    }
+    for handlers, kind in kinds.items():
+        datapath.registry.list(handlers).add(
+            kind.receive, priority=PRIORITY, name=f"{kind.name}_rcv", owner="erspan", error=kind.error
+        )

@@ -11,6 +11,7 @@ from vdp.api import (
     Datapath,
     EtherType,
     FlagPolicy,
+    IcmpError,
     IpTunnelKind,
     IPv4,
     LinkKind,
@@ -42,6 +43,12 @@ class GreKind(IpTunnelKind):
             return Verdict.REJECT
         return tunnel.receive(packet, ip, info, info.protocol)
 
+    def error(self, packet: Packet, ip: IPv4, info: TunnelInfo, icmp: IcmpError) -> Verdict:
+        """ipgre_err for everything but Ethernet frames."""
+        if info.protocol == EtherType.TEB:
+            return Verdict.REJECT
+        return self.report(packet, ip, info.key, icmp)
+
 
 class Settings(BaseModel):
     """The table [plugin.gre]."""
@@ -65,4 +72,6 @@ def vdp_link_kinds() -> Iterable[LinkKind]:
 def vdp_register(datapath: Datapath) -> None:
     datapath.gre.policy = FlagPolicy(datapath.settings("gre", Settings).flags)
     kind = datapath.kind(GreKind)
-    datapath.registry.list("gre_cisco").add(kind.receive, priority=PRIORITY, name="ipgre_rcv", owner="gre")
+    datapath.registry.list("gre_cisco").add(
+        kind.receive, priority=PRIORITY, name="ipgre_rcv", owner="gre", error=kind.error
+    )

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from vdp.api import (
     Datapath,
     EtherType,
+    IcmpError,
     IpTunnelKind,
     IPv4,
     LinkKind,
     Packet,
     PacketType,
+    TapParameters,
     TunnelInfo,
     Verdict,
     hookimpl,
@@ -27,6 +29,7 @@ class GretapKind(IpTunnelKind):
 
     name = "gretap"
     packet_type = PacketType.L2
+    parameters = TapParameters
 
     def receive(self, packet: Packet, ip: IPv4, info: TunnelInfo) -> Verdict:
         """ipgre_rcv for Ethernet frames: they look in a table of their own (gre_tap_net_id)."""
@@ -36,6 +39,12 @@ class GretapKind(IpTunnelKind):
         if tunnel is None:
             return Verdict.REJECT
         return tunnel.receive(packet, ip, info, info.protocol)
+
+    def error(self, packet: Packet, ip: IPv4, info: TunnelInfo, icmp: IcmpError) -> Verdict:
+        """ipgre_err for Ethernet frames."""
+        if info.protocol != EtherType.TEB:
+            return Verdict.REJECT
+        return self.report(packet, ip, info.key, icmp)
 
 
 @hookimpl
@@ -47,5 +56,5 @@ def vdp_link_kinds() -> Iterable[LinkKind]:
 def vdp_register(datapath: Datapath) -> None:
     kind = datapath.kind(GretapKind)
     datapath.registry.list("gre_cisco").add(
-        kind.receive, priority=PRIORITY, name="gretap_rcv", owner="gretap"
+        kind.receive, priority=PRIORITY, name="gretap_rcv", owner="gretap", error=kind.error
     )

@@ -12,11 +12,13 @@ from vdp.api import (
     EtherType,
     FlagPolicy,
     Gre6Demux,
+    IcmpError,
     Ip6TunnelKind,
     IPv6,
     LinkKind,
     Packet,
     PacketType,
+    Tap6Parameters,
     TunnelInfo,
     Verdict,
     hookimpl,
@@ -38,13 +40,19 @@ class Ip6greKind(Ip6TunnelKind):
 
     def receive(self, packet: Packet, ip: IPv6, info: TunnelInfo) -> Verdict:
         """ip6gre_rcv: what is of this kind goes to the tunnel of these addresses."""
-        is_frame = info.protocol == EtherType.TEB
-        if is_frame is not (self.packet_type is PacketType.L2):
+        if not self._takes(info):
             return Verdict.REJECT
         tunnel = self.table.lookup(packet, ip.source, ip.destination, info.key)
         if tunnel is None:
             return Verdict.REJECT
         return tunnel.receive(packet, ip, info, info.protocol)
+
+    def error(self, packet: Packet, ip: IPv6, info: TunnelInfo, icmp: IcmpError) -> Verdict:
+        """ip6gre_err: of what is of this kind, to the tunnel that sent it."""
+        return self.report(packet, ip, info.key, icmp) if self._takes(info) else Verdict.REJECT
+
+    def _takes(self, info: TunnelInfo) -> bool:
+        return (info.protocol == EtherType.TEB) is (self.packet_type is PacketType.L2)
 
 
 class Ip6gretapKind(Ip6greKind):
@@ -52,6 +60,7 @@ class Ip6gretapKind(Ip6greKind):
 
     name = "ip6gretap"
     packet_type = PacketType.L2
+    parameters = Tap6Parameters
 
 
 class Settings(BaseModel):
@@ -77,5 +86,7 @@ def vdp_register(datapath: Datapath) -> None:
     demux = Gre6Demux(datapath.registry, datapath.icmp, OWNER)
     demux.policy = FlagPolicy(datapath.settings("ip6gre", Settings).flags)
     frames, packets = datapath.kind(Ip6gretapKind), datapath.kind(Ip6greKind, "ip6gre")
-    demux.handlers.add(frames.receive, priority=TAP_PRIORITY, name="ip6gretap_rcv", owner=OWNER)
-    demux.handlers.add(packets.receive, priority=PRIORITY, name="ip6gre_rcv", owner=OWNER)
+    for kind, priority in ((frames, TAP_PRIORITY), (packets, PRIORITY)):
+        demux.handlers.add(
+            kind.receive, priority=priority, name=f"{kind.name}_rcv", owner=OWNER, error=kind.error
+        )

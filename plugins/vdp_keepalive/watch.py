@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,12 +61,16 @@ class Watches:
 
     def __init__(self, datapath: Datapath, settings: Settings) -> None:
         self._datapath = datapath
-        self._watches = [
-            Watch(name, options, datapath.engine.new_counter()) for name, options in settings.link.items()
-        ]
+        self._watches = [Watch(name, options, self._new_counter()) for name, options in settings.link.items()]
 
     def __iter__(self) -> Iterator[Watch]:
         return iter(self._watches)
+
+    def _new_counter(self) -> int:
+        """An engine counter, given back if the plugin turns out to fail."""
+        counter = self._datapath.engine.new_counter()
+        self._datapath.undoable(partial(self._datapath.retire, [counter]))
+        return counter
 
     def link(self, watch: Watch) -> GreTunnel | None:
         """The watch's link, where it is up, or down because of us."""

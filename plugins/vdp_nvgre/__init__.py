@@ -30,9 +30,11 @@ from vdp.api import (
     Ethernet,
     EtherType,
     FillCopy,
+    FrameParameters,
     GreBase,
     GreFlag,
     Header,
+    IcmpError,
     IPProtocol,
     IpTunnel,
     IpTunnelKind,
@@ -66,7 +68,7 @@ class NvgreKey(Header):
     flow = Bits(8)
 
 
-class NvgreParameters(EndpointParameters):
+class NvgreParameters(EndpointParameters, FrameParameters):
     """Options of kind nvgre."""
 
     vsid: Annotated[int, Field(ge=VSID_LEAST, le=VSID_MOST)] = Field(description="virtual subnet")
@@ -80,6 +82,10 @@ class NvgreParameters(EndpointParameters):
     @property
     def output_key(self) -> int:
         return self.vsid << 8 | self.flow_id
+
+    @property
+    def sent_key(self) -> int:
+        return self.vsid
 
 
 class NvgreTunnel(IpTunnel):
@@ -97,6 +103,10 @@ class NvgreTunnel(IpTunnel):
                 packet.fill(at + Vlan.SIZE, FillCopy(at))
             packet.pull(Vlan.SIZE)
         return super().encapsulate(packet)
+
+    @property
+    def has_plain_header(self) -> bool:
+        return True
 
     def push_header(self, packet: Packet, protocol: int) -> None:
         ports = _ports(packet) if self.parameters.entropy else None
@@ -155,6 +165,12 @@ class NvgreKind(IpTunnelKind):
         packet.load_register(FLOW_REGISTER, info.key_offset, (1 << NvgreKey.flow.width) - 1)
         return tunnel.receive(packet, ip, info, info.protocol)
 
+    def error(self, packet: Packet, ip: IPv4, info: TunnelInfo, icmp: IcmpError) -> Verdict:
+        """ipgre_err for NVGRE."""
+        if info.protocol != EtherType.TEB or info.flags != GreFlag.KEY:
+            return Verdict.REJECT
+        return self.report(packet, ip, packet.header(NvgreKey, info.key_offset).vsid, icmp)
+
 
 @hookimpl
 def vdp_link_kinds() -> Iterable[LinkKind]:
@@ -169,4 +185,6 @@ def vdp_drop_reasons() -> Mapping[str, str]:
 @hookimpl
 def vdp_register(datapath: Datapath) -> None:
     kind = datapath.kind(NvgreKind)
-    datapath.registry.list("gre_cisco").add(kind.receive, priority=PRIORITY, name="nvgre_rcv", owner="nvgre")
+    datapath.registry.list("gre_cisco").add(
+        kind.receive, priority=PRIORITY, name="nvgre_rcv", owner="nvgre", error=kind.error
+    )

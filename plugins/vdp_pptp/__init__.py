@@ -12,32 +12,26 @@ control channel (TCP port 1723) is not spoken.  Nor is PPP negotiated: IPv4 and 
 with a long or short protocol field; LCP and all others are dropped as protocol.
 Sent are IPv4 and IPv6 in PPP's full form, numbered.
 
-Acknowledgments: those that come in are taken note of (a packet of nothing else is
-counted as plugin_pptp_ack, its end), but hold nothing back: there is no send window.
-None are sent: the engine fills in numbers of its own, and has no action that writes
-what another direction last received.  A peer that enforces its window is not served.
+What comes in is acknowledged: with all data that goes out once something came in (Linux:
+with data that has something new to acknowledge), and alone when none goes out for
+[plugin.pptp] ack_ms (Linux: never).  Numbers are compared over the wrap (RFC 1982), where
+pptp_rcv_core stays deaf if the last packet before it was lost.
+
+Acknowledgments that come in are counted, alone as plugin_pptp_ack, and hold nothing back:
+as in Linux, there is no send window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from vdp.api import (
-    Bits,
     Datapath,
-    Egress,
-    EndpointParameters,
-    EtherType,
-    FillLength,
-    FillSequence,
     GreBase,
     GreFlag,
-    GreSequence,
-    Header,
-    IpTunnel,
+    IcmpError,
     IpTunnelKind,
     IPv4,
     LinkKind,
@@ -47,102 +41,23 @@ from vdp.api import (
     Verdict,
     hookimpl,
 )
+from vdp_pptp.frames import ETHER_TYPES, GRE_PROTO_PPP, VERSION, Call, ppp
+from vdp_pptp.tunnel import PptpParameters, PptpTunnel
 
 vdp_api = 1
 
-#: Slot of table "gre_version" (GREPROTO_PPTP).
-VERSION = 1
-GRE_PROTO_PPP = 0x880B
-#: PPP in HDLC-like framing (RFC 1662): all stations, unnumbered information.
-ALL_STATIONS, UNNUMBERED = 0xFF, 0x03
-PPP_IP, PPP_IPV6 = 0x0021, 0x0057
-ETHER_TYPES: dict[int, EtherType] = {PPP_IP: EtherType.IPV4, PPP_IPV6: EtherType.IPV6}
-PPP_PROTOCOLS: dict[int, int] = {ether_type: protocol for protocol, ether_type in ETHER_TYPES.items()}
 
+class Settings(BaseModel):
+    """The table [plugin.pptp]."""
 
-class Call(Header):
-    """What the key is here."""
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    payload_length = Bits(16)
-    id = Bits(16)
-
-
-class Ppp(Header):
-    """PPP's full header."""
-
-    address = Bits(8)
-    control = Bits(8)
-    protocol = Bits(16)
-
-
-class Octet(Header):
-    value = Bits(8)
-
-
-class Protocol(Header):
-    value = Bits(16)
-
-
-CallId = Annotated[int, Field(ge=0, le=0xFFFF)]
-
-
-class PptpParameters(EndpointParameters):
-    """Options of kind pptp."""
-
-    call_id: CallId = Field(description="call ID of what is received")
-    peer_call_id: CallId = Field(description="call ID of what is sent: the peer's")
-    # As pptp_xmit: the route's TTL, whatever the packet inside has.
-    ttl: Annotated[int, Field(ge=1, le=255)] | Literal["inherit"] = Field(
-        64, description="TTL of the outer header; inherit: the inner packet's"
+    ack_ms: int = Field(
+        100, ge=20, le=60000, description="a packet is acknowledged after so many milliseconds at the latest"
     )
 
-    @model_validator(mode="after")
-    def _has_a_peer(self) -> Self:
-        if not int(self.remote) or self.remote.is_multicast:
-            raise ValueError("a PPTP tunnel has one remote: an address of the peer")
-        return self
 
-    @property
-    def input_key(self) -> int:
-        return self.call_id
-
-    @property
-    def input_flags(self) -> GreFlag:
-        return GreFlag.KEY | GreFlag.SEQ
-
-    @property
-    def output_flags(self) -> GreFlag:
-        return GreFlag.KEY | GreFlag.SEQ
-
-
-class PptpTunnel(IpTunnel):
-    """A link of kind pptp."""
-
-    parameters: PptpParameters
-
-    @property
-    def header_size(self) -> int:
-        return GreBase.SIZE + Call.SIZE + GreSequence.SIZE + Ppp.SIZE
-
-    def encapsulate(self, packet: Packet) -> Egress | None:
-        if packet.protocol not in PPP_PROTOCOLS:
-            packet.drop("protocol_unsupported", self.counters.tx_errors)
-            return None
-        return super().encapsulate(packet)
-
-    def push_header(self, packet: Packet, protocol: int) -> None:
-        """pptp_xmit."""
-        Ppp.push(packet, address=ALL_STATIONS, control=UNNUMBERED, protocol=PPP_PROTOCOLS[protocol])
-        GreSequence.push(packet, sequence=FillSequence(self.output_sequence))
-        payload_length = FillLength(Call.SIZE + GreSequence.SIZE)
-        Call.push(packet, payload_length=payload_length, id=self.parameters.peer_call_id)
-        GreBase.push(packet, key=1, seq=1, version=VERSION, protocol=GRE_PROTO_PPP)
-
-    def fill_info(self) -> dict[str, Any]:
-        parameters = self.parameters
-        return super().fill_info() | {
-            "call_id": parameters.call_id, "peer_call_id": parameters.peer_call_id
-        }  # fmt: skip
+vdp_settings = Settings
 
 
 class PptpKind(IpTunnelKind):
@@ -171,7 +86,7 @@ class PptpKind(IpTunnelKind):
             packet.require_length(at + size, too_short, most=at + size)
             return packet.drop("plugin_pptp_ack" if gre.ack else "plugin_pptp_header")
         packet.pull(at)
-        frame = _ppp(packet, size)
+        frame = ppp(packet, size)
         if frame is None:
             return packet.drop("plugin_pptp_length", tunnel.counters.rx_errors)
         skip, protocol = frame
@@ -180,30 +95,12 @@ class PptpKind(IpTunnelKind):
         info = TunnelInfo(GreFlag.KEY | GreFlag.SEQ, GRE_PROTO_PPP, None, GreBase.SIZE + Call.SIZE, size)
         return tunnel.receive(packet, ip, info, ETHER_TYPES[protocol], skip=skip)
 
-
-def _ppp(packet: Packet, at: int) -> tuple[int, int] | None:
-    """Size and protocol of the PPP header at `at` (RFC 1661 2, 6.5, RFC 1662 3.1); None: not all there."""
-    start = at
-    if not _reaches(packet, at + Octet.SIZE):
-        return None
-    if packet.header(Octet, at).value == ALL_STATIONS:
-        if not _reaches(packet, at + 3):
-            return None
-        if packet.header(Octet, at + 1).value == UNNUMBERED:
-            at += 2
-    if packet.header(Octet, at).value & 1:  # compressed: the only byte is odd
-        return at + Octet.SIZE - start, packet.header(Octet, at).value
-    if not _reaches(packet, at + Protocol.SIZE):
-        return None
-    return at + Protocol.SIZE - start, packet.header(Protocol, at).value
-
-
-def _reaches(packet: Packet, size: int) -> bool:
-    """pskb_may_pull: this packet has `size` bytes, and so must each one of its flow (behind a trim)."""
-    if not packet.has(size):
-        return False
-    packet.require_length(size, packet.otherwise("plugin_pptp_length"))
-    return True
+    def error(self, packet: Packet, ip: IPv4, icmp: IcmpError) -> Verdict:
+        """As ipgre_err, which Linux has not here: 8 bytes of GRE are enough for the peer's call ID."""
+        gre = packet.header(GreBase, ip.payload)
+        if gre.protocol != GRE_PROTO_PPP or not gre.key:
+            return Verdict.REJECT
+        return self.report(packet, ip, packet.header(Call, ip.payload + GreBase.SIZE).id, icmp)
 
 
 @hookimpl
@@ -225,4 +122,15 @@ def vdp_drop_reasons() -> Mapping[str, str]:
 @hookimpl
 def vdp_register(datapath: Datapath) -> None:
     kind = datapath.kind(PptpKind)
-    datapath.registry.table("gre_version").add(kind.receive, slot=VERSION, name="pptp_rcv", owner="pptp")
+    datapath.registry.table("gre_version").add(
+        kind.receive, slot=VERSION, name="pptp_rcv", owner="pptp", error=kind.error
+    )
+    # Between two looks at the numbers all may come in: half of the time it waits for the first.
+    datapath.every(datapath.settings("pptp", Settings).ack_ms / 2000, lambda: acknowledge(datapath))
+
+
+def acknowledge(datapath: Datapath) -> None:
+    """What no data has acknowledged, on every link."""
+    for link in datapath.links.values():
+        if isinstance(link, PptpTunnel):
+            link.acknowledge()

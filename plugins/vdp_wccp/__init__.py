@@ -6,7 +6,8 @@ draft-forster-wrec-wccp-v1; draft-wilson-wccp-v2 4.12 and 4.13; Linux parse_gre_
       |D|A|  Reserved | Service ID    | Alt Bucket    | Primary Bucket |
 
 A redirected packet belongs to the `wccp` link of the outer addresses, or, as in Linux
-(`ip tunnel add wccp0 mode gre remote ROUTER local CACHE`), to the keyless `gre` link.
+(`ip tunnel add wccp0 mode gre remote ROUTER local CACHE`), to the keyless `gre` link.  Over
+IPv6 (plugin `ip6gre`) it belongs to the keyless `ip6gre` link, and has an IPv6 packet inside.
 The redirect header goes with it in register 0 (`reg0` of a rule), so that a cache that
 declines can return the packet with the header it came with: send it out of a `wccp` link.
 """
@@ -14,7 +15,7 @@ declines can return the packet with the header it came with: send it out of a `w
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -27,9 +28,12 @@ from vdp.api import (
     GreBase,
     GreTunnel,
     Header,
+    IcmpError,
+    Ip6TunnelKind,
     IpTunnel,
     IpTunnelKind,
     IPv4,
+    IPv6,
     LinkKind,
     Packet,
     PacketType,
@@ -57,7 +61,8 @@ class Settings(BaseModel):
     detect: Literal["full", "linux"] = Field(
         "full",
         description="how versions are told apart. linux: a first nibble of 4 is version 1; full: the whole "
-        "first byte must be an IPv4 header's, and what follows must be one, with a good checksum",
+        "first byte must be an IPv4 header's, and what follows must be one, with a good checksum "
+        "(over IPv6: an IPv6 header's, which has none)",
     )
 
 
@@ -95,15 +100,15 @@ class WccpParameters(EndpointParameters):
     service: Annotated[int, Field(ge=0, le=255)] = Field(0, description="service that a router redirects for")
     dynamic: bool = Field(False, description="that service is a dynamic one")
 
+    @property
+    def header_size(self) -> int:
+        return GreBase.SIZE + (Redirect.SIZE if self.version == 2 else 0)
+
 
 class WccpTunnel(IpTunnel):
     """A way to redirect packets to a cache, or to return them to a router."""
 
     parameters: WccpParameters
-
-    @property
-    def header_size(self) -> int:
-        return GreBase.SIZE + (Redirect.SIZE if self.parameters.version == 2 else 0)
 
     def encapsulate(self, packet: Packet) -> Egress | None:
         """As any tunnel; a router sends nothing to a cache that came from one (WCCP v2 4.13)."""
@@ -131,6 +136,12 @@ class WccpKind(IpTunnelKind):
     parameters = WccpParameters
     tunnel = WccpTunnel
 
+    def error(self, packet: Packet, ip: IPv4, info: TunnelInfo, icmp: IcmpError) -> Verdict:
+        """ipgre_err for what its links sent."""
+        if info.protocol != EtherType.WCCP or info.flags:
+            return Verdict.REJECT
+        return self.report(packet, ip, None, icmp)
+
 
 class Wccp:
     """The handler; `tables` hold the links that redirected packets may belong to, in order."""
@@ -139,7 +150,10 @@ class Wccp:
         self._tables = tuple(tables)
         self._full = settings.detect == "full"
 
-    def receive(self, packet: Packet, ip: IPv4, info: TunnelInfo) -> Verdict:
+    #: EtherType of what is redirected.
+    inner: ClassVar[int] = EtherType.IPV4
+
+    def receive(self, packet: Packet, ip: IPv4 | IPv6, info: TunnelInfo) -> Verdict:
         """The WCCP rule of parse_gre_header, then ipgre_rcv's lookup."""
         if info.protocol != EtherType.WCCP or info.flags:
             return Verdict.REJECT
@@ -158,7 +172,7 @@ class Wccp:
         packet.load_register(REGISTER, size)
         return self._deliver(packet, ip, info, tunnel, Redirect.SIZE)
 
-    def _tunnel(self, packet: Packet, ip: IPv4) -> GreTunnel | None:
+    def _tunnel(self, packet: Packet, ip: IPv4 | IPv6) -> GreTunnel | None:
         found = (table.lookup(packet, ip.source, ip.destination, None) for table in self._tables)
         return next((tunnel for tunnel in found if tunnel is not None), None)
 
@@ -169,18 +183,42 @@ class Wccp:
         (first byte 0x40) for IPv4.  A header length below 5 tells it: no IPv4 header has one.
         """
         first = packet.header(FirstByte, at).value
-        return IPV4_LEAST <= first <= IPV4_MOST if self._full else first >> 4 == 4
+        return self._header_size(first) > 0 if self._full else first >> 4 == 4
 
-    def _deliver(self, packet: Packet, ip: IPv4, info: TunnelInfo, tunnel: GreTunnel, skip: int) -> Verdict:
+    def _deliver(
+        self, packet: Packet, ip: IPv4 | IPv6, info: TunnelInfo, tunnel: GreTunnel, skip: int
+    ) -> Verdict:
         at = info.header_size + skip
         if self._full:
-            first = packet.header(FirstByte, at).value
-            size = (first & 15) * 4
-            if not IPV4_LEAST <= first <= IPV4_MOST or not packet.has(at + size):
+            size = self._header_size(packet.header(FirstByte, at).value) if packet.has(at + 1) else 0
+            if not size or not packet.has(at + size):
                 return packet.drop("plugin_wccp_inner")
             packet.require_length(at + size, packet.otherwise("plugin_wccp_inner"))
-            packet.require_checksum(at, size, packet.otherwise("plugin_wccp_inner"))
-        return tunnel.receive(packet, ip, info, EtherType.IPV4, skip=skip)
+            self._require_sound(packet, at, size)
+        return tunnel.receive(packet, ip, info, self.inner, skip=skip)
+
+    def _header_size(self, first: int) -> int:
+        """Of the IP header that begins with this byte; 0: none does."""
+        return (first & 15) * 4 if IPV4_LEAST <= first <= IPV4_MOST else 0
+
+    def _require_sound(self, packet: Packet, at: int, size: int) -> None:
+        packet.require_checksum(at, size, packet.otherwise("plugin_wccp_inner"))
+
+
+class Wccp6(Wccp):
+    """The same over IPv6: ip6gre_rcv gives every redirected packet the protocol IPv6.
+
+    Linux asks for an IPv4 packet's first nibble here, too, and so takes the first four bytes of an
+    IPv6 packet that follows at once for a redirect header.
+    """
+
+    inner = EtherType.IPV6
+
+    def _header_size(self, first: int) -> int:
+        return IPv6.SIZE if first >> 4 == 6 else 0
+
+    def _require_sound(self, packet: Packet, at: int, size: int) -> None:
+        """An IPv6 header has no checksum."""
 
 
 @hookimpl
@@ -191,13 +229,19 @@ def vdp_link_kinds() -> Iterable[LinkKind]:
 @hookimpl
 def vdp_drop_reasons() -> dict[str, str]:
     return {
-        "inner": "what is redirected is not an IPv4 packet",
+        "inner": "what is redirected is not a packet of the outer one's IP version",
         "returned": "it came from a cache, and is not redirected again",
     }
 
 
 @hookimpl
 def vdp_register(datapath: Datapath) -> None:
+    settings = datapath.settings("wccp", Settings)
     tables = [datapath.kind(IpTunnelKind, name).table for name in ("wccp", "gre") if datapath.has_kind(name)]
-    wccp = Wccp(tables, datapath.settings("wccp", Settings))
-    datapath.registry.list("gre_cisco").add(wccp.receive, priority=PRIORITY, name="wccp_rcv", owner="wccp")
+    wccp = Wccp(tables, settings)
+    datapath.registry.list("gre_cisco").add(
+        wccp.receive, priority=PRIORITY, name="wccp_rcv", owner="wccp", error=datapath.kind(WccpKind).error
+    )
+    if datapath.has_kind("ip6gre"):
+        wccp6 = Wccp6([datapath.kind(Ip6TunnelKind, "ip6gre").table], settings)
+        datapath.registry.list("ip6gre").add(wccp6.receive, priority=PRIORITY, name="wccp6_rcv", owner="wccp")

@@ -18,6 +18,7 @@ def test_an_interface_with_another_mac_address_still_receives(lab: Lab) -> None:
     assert net.left_inner.ping("10.0.0.2", 5) == 5
 
 
+@pytest.mark.conformance("B9")
 def test_a_larger_mtu_is_used_and_a_smaller_one_minded(lab: Lab) -> None:
     """Links follow the interface; the ports themselves do, too, or they would refuse what links send."""
     net = two_vdp(lab, "gretap", "interface", {})

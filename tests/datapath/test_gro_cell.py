@@ -9,6 +9,7 @@ from tests.lab import Lab, wait_for
 pytestmark = [pytest.mark.root, pytest.mark.timeout(60)]
 
 
+@pytest.mark.conformance("E12", "F4")
 def test_tcp_passes_a_cell_and_is_joined_there(lab: Lab) -> None:
     host, left, right = lab.host("vdp"), lab.host("left"), lab.host("right")
     daemon = lab.vdp(

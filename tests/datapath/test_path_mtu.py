@@ -18,6 +18,7 @@ def end(lab: Lab, host: Host, underlay: str, local: str, remote: str, address: s
     return lab.vdp(host, tunnel.toml())
 
 
+@pytest.mark.conformance("I", "B9")
 @pytest.mark.parametrize("underlay", UNDERLAYS)
 def test_a_narrow_link_on_the_way_lowers_the_mtu(lab: Lab, underlay: str) -> None:
     left, router, right = lab.host("left"), lab.host("router"), lab.host("right")

@@ -92,6 +92,7 @@ def test_python_sees_the_first_packets_of_a_flow_only(lab: Lab, underlay: str) -
     assert upcalls() - before < 60  # two connections, ARP, and whatever the kernel says meanwhile
 
 
+@pytest.mark.conformance("A1")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_daemon_that_ends_leaves_nothing_behind(lab: Lab, kind: str) -> None:
     net = two_vdp(lab, kind, "protocol", {})

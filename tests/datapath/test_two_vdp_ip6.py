@@ -2,53 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from tests.lab import Daemon, Host, Lab, wait_for
-from tests.tunnels import OPTIONS, UNDERLAYS, TwoVdp, assert_books_balance, received_bytes, udp_loss
+from tests.tunnels import OPTIONS, UNDERLAYS, Tunnel, TwoVdp, assert_books_balance, received_bytes, udp_loss
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 
 LEFT, RIGHT = "2001:db8::1", "2001:db8::2"
 #: Fits into 1500 with every option: 40 IPv6 + 8 limit + 16 GRE + 14 Ethernet.
 INNER_MTU = 1420
-
-
-def toml(
-    kind: str, underlay: str, ends: tuple[str, str], inner: Host, address: str, options: dict[str, Any]
-) -> str:
-    """The file for `vdp -c` of one end."""
-    raw = 'protocol = "gre"\nfamily = "ipv6"' if underlay == "protocol" else 'interface = "eth0"'
-    device, joined = ("tap", '[[bridge]]\nname = "br0"') if kind == "ip6gretap" else ("tun", "[[connect]]")
-    parameters = {"local": ends[0], "remote": ends[1], **options}
-    return f"""
-[[port]]
-name = "underlay"
-type = "raw"
-{raw}
-
-[[port]]
-name = "{device}0"
-type = "{device}"
-netns = "{inner.name}"
-address = ["{address}"]
-mtu = {INNER_MTU}
-
-[[link]]
-name = "t0"
-kind = "{kind}"
-underlay = "underlay"
-{chr(10).join(f"{key} = {json.dumps(value)}" for key, value in parameters.items())}
-
-{joined}
-members = ["{device}0", "t0"]
-
-[plugins]
-load = ["gre", "ip6gre"]
-"""
 
 
 def host6(lab: Lab, label: str) -> Host:
@@ -74,7 +39,11 @@ def two_vdp6(
         if ends != (LEFT, RIGHT):
             host.ip("-6", "route", "add", other, "dev", "eth0")
     daemons: list[Daemon] = [
-        lab.vdp(host, toml(kind, underlay, (local, remote), inner, address, options), wait=False)
+        lab.vdp(
+            host,
+            Tunnel(kind, underlay, local, remote, inner.name, address, options, mtu=INNER_MTU).toml(),
+            wait=False,
+        )
         for host, local, remote, inner, address in (
             (left, *ends, left_inner, "10.0.0.1/24"),
             (right, *reversed(ends), right_inner, "10.0.0.2/24"),

@@ -24,6 +24,7 @@ for packet in map(bytes.fromhex, sys.argv[1:]):
 """
 
 
+@pytest.mark.conformance("C13", "K1", "K2")
 @pytest.mark.parametrize("kind", ["gre", "wccp"])
 @pytest.mark.parametrize(
     "underlay", ['protocol = "gre"', 'interface = "eth0"'], ids=["protocol", "interface"]

@@ -43,6 +43,18 @@ def test_an_unknown_destination_is_flooded_but_not_back(plane: Plane) -> None:
     assert reached(plane) == {"p2": 1, "p3": 1}
 
 
+def test_what_a_flow_teaches_does_not_make_it_stale(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
+    plane.send("p2", frame(MAC_B, MAC_A))
+    traced: list[int] = []
+    trace = plane.datapath.trace
+    monkeypatch.setattr(
+        plane.datapath, "trace", lambda port, *rest: traced.append(port) or trace(port, *rest)
+    )
+    plane.send("p1", frame(MAC_A, MAC_B))
+    assert sorted(traced) == sorted(plane.datapath.number_of(name) for name in ("p1", "p2"))
+    assert reached(plane)["p2"] == 1
+
+
 @pytest.mark.parametrize(
     "group", [TO_ALL, b"\x01\0\x5e\0\0\x01", b"\x33\x33\0\0\0\x01", b"\x01\x80\xc2\0\0\0"]
 )
@@ -215,6 +227,7 @@ def test_bridges_keep_to_themselves(plane: Plane) -> None:
     assert reached(plane, "p1", "p2", "p3", "q1", "q2") == {"p1": 1, "p3": 1, "q2": 1}
 
 
+@pytest.mark.conformance("E9")
 def test_frames_are_bridged_into_and_out_of_gretap(make_plane: MakePlane) -> None:
     plane = make_plane()
     plane.port("underlay", L3)

@@ -37,6 +37,7 @@ def reached(plane: Plane) -> dict[str, int]:
 # -- connect ---------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("E11")
 def test_what_comes_from_one_end_goes_to_the_other_untouched(routed: Plane) -> None:
     routed.connect("lan", "a")
     packets = [to("10.0.0.1", ttl=1), ipv6("fe80::1", "fe80::2", udp(1, 2)), b"\x11" * 9]
@@ -92,6 +93,7 @@ def test_of_equal_prefixes_the_lower_metric_wins(routed: Plane) -> None:
     assert reached(routed) == {"b": 1}
 
 
+@pytest.mark.conformance("E11")
 def test_a_route_takes_one_off_the_ttl_and_keeps_the_checksum(routed: Plane) -> None:
     routed.route(route("10.0.0.0/8", "a"))
     routed.send("lan", to("10.0.0.1", ttl=64), to("10.0.0.1", ttl=2))
@@ -196,6 +198,7 @@ def test_other_routes_are_taken_at_once(routed: Plane) -> None:
     assert routed.upcalls == upcalls, "same mask: the program was exchanged, no packet missed"
 
 
+@pytest.mark.conformance("E10")
 def test_packets_are_routed_between_tunnels(make_plane: MakePlane) -> None:
     plane = make_plane()
     plane.port("underlay", L3)

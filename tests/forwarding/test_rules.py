@@ -124,11 +124,13 @@ def test_a_rule_without_a_match_takes_everything(plane: Plane) -> None:
         assert takes(plane, {}, packet, port)
 
 
+@pytest.mark.conformance("E10")
 def test_the_in_port_is_matched(plane: Plane) -> None:
     assert takes(plane, {"in_port": "x"}, frame(IP4), "x")
     assert not takes(plane, {"in_port": "x"}, frame(IP4), "y")
 
 
+@pytest.mark.conformance("K2", "C17")
 def test_registers_are_matched_behind_the_tunnel_that_sets_them(plane: Plane) -> None:
     """WCCP version 2: service and buckets, in register 0 of what comes out of the link."""
     plane.port("underlay", L3)

@@ -24,6 +24,7 @@ def plane(plane: Plane) -> Plane:
     return plane
 
 
+@pytest.mark.conformance("B22")
 def test_another_remote_is_used_from_the_next_packet_on(plane: Plane) -> None:
     plane.send("lan", INNER)
     assert [IP(packet).dst for packet in plane.received("underlay")] == [REMOTE]
@@ -34,6 +35,7 @@ def test_another_remote_is_used_from_the_next_packet_on(plane: Plane) -> None:
     assert plane.upcalls == before, "the megaflow was traced anew: no packet had to ask"
 
 
+@pytest.mark.conformance("B22")
 def test_a_new_key_is_asked_for_and_the_old_one_refused(plane: Plane) -> None:
     plane.send("underlay", outer(gre(INNER)))
     assert plane.received("lan") == [INNER]
@@ -43,12 +45,14 @@ def test_a_new_key_is_asked_for_and_the_old_one_refused(plane: Plane) -> None:
     assert plane.drops("underlay") == {"tunnel_no_link": 1}
 
 
+@pytest.mark.conformance("B22")
 def test_the_mtu_follows_the_headers(plane: Plane) -> None:
     assert plane.datapath.links["gre1"].mtu == 1476
     plane.change_link("gre1", local=LOCAL, remote=REMOTE, key=7, csum=True)
     assert plane.datapath.links["gre1"].mtu == 1468
 
 
+@pytest.mark.conformance("B22")
 def test_what_another_tunnel_has_is_refused_and_the_link_stays_as_it_was(plane: Plane) -> None:
     plane.link("gre2", "gre", local=LOCAL, remote=OTHER)
     with pytest.raises(LinkError) as caught:
@@ -58,6 +62,7 @@ def test_what_another_tunnel_has_is_refused_and_the_link_stays_as_it_was(plane: 
     assert plane.received("lan") == [INNER]
 
 
+@pytest.mark.conformance("B22", "B11")
 @pytest.mark.parametrize("remote", ["any", "239.1.1.1"])
 def test_a_point_to_point_device_can_not_become_another(plane: Plane, remote: str) -> None:
     with pytest.raises(LinkError) as caught:

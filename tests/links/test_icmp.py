@@ -15,6 +15,7 @@ PACKET = ipv4(A, B, udp(1, 2, b"hello"))
 PACKET6 = ipv6("2001:db8::1", "2001:db8::2", udp(1, 2, b"hello"))
 
 
+@pytest.mark.conformance("A7")
 @pytest.mark.parametrize(
     "offending",
     [
@@ -75,6 +76,7 @@ def test_about_others_it_is(offending: bytes) -> None:
     assert error[28:] == offending
 
 
+@pytest.mark.conformance("G15", "L14")
 def test_fragmentation_needed_names_the_mtu_and_is_said_with_df_only() -> None:
     error = too_big(PACKET, IPV4, 1400)
     assert error is not None
@@ -83,6 +85,7 @@ def test_fragmentation_needed_names_the_mtu_and_is_said_with_df_only() -> None:
     assert too_big(ipv4(A, B, udp(1, 2), flags=0), IPV4, 1400) is None
 
 
+@pytest.mark.conformance("G15")
 def test_packet_too_big_names_the_mtu() -> None:
     error = too_big(PACKET6, IPV6, 1400)
     assert error is not None

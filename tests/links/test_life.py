@@ -30,6 +30,7 @@ def plane(plane: Plane) -> Plane:
 # -- newlink ---------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("B6")
 @pytest.mark.parametrize(
     "extra", [{}, {"key": 5}, {"ikey": 5, "okey": 9}], ids=["keyless", "keyed", "asymmetric"]
 )
@@ -44,6 +45,7 @@ def test_a_duplicate_is_refused_and_the_first_stays_usable(plane: Plane, extra: 
     assert plane.received("lan") == [INNER]
 
 
+@pytest.mark.conformance("B1", "B7", "B20")
 def test_nothing_is_left_of_a_refused_link(plane: Plane) -> None:
     plane.link("gre1", "gre", **ENDS)
     before = used(plane)
@@ -53,6 +55,7 @@ def test_nothing_is_left_of_a_refused_link(plane: Plane) -> None:
     assert set(plane.datapath.links) == {"gre1"}
 
 
+@pytest.mark.conformance("A11", "B6")
 def test_links_that_differ_in_one_thing_live_side_by_side(plane: Plane) -> None:
     plane.port("other", L3)
     others: list[dict[str, Any]] = [
@@ -87,6 +90,7 @@ def used(plane: Plane) -> tuple[int, int, int]:
     return len(present_ports(engine)), max(counters), max(states)
 
 
+@pytest.mark.conformance("B7", "B20")
 def test_making_and_removing_links_uses_nothing_up(plane: Plane) -> None:
     before = used(plane)
     for _ in range(5):
@@ -98,6 +102,7 @@ def test_making_and_removing_links_uses_nothing_up(plane: Plane) -> None:
 # -- validate --------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("B2", "B15")
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
@@ -139,6 +144,7 @@ def test_a_key_may_be_written_as_ip_takes_it(plane: Plane) -> None:
 # -- the MTU ---------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("B9", "B17")
 @pytest.mark.parametrize(
     ("kind", "extra", "mtu"),
     [
@@ -158,6 +164,7 @@ def test_the_mtu_is_what_the_headers_leave_of_the_way(
     assert plane.link("link1", kind, **ENDS, **extra).mtu == mtu
 
 
+@pytest.mark.conformance("B9", "B17")
 @vectors.needed
 @pytest.mark.parametrize(
     "case", vectors.load("scenarios/mtu.json").get("cases", ()), ids=lambda case: case["kind"]
@@ -168,6 +175,7 @@ def test_the_mtu_is_that_of_the_scenario(make_plane: MakePlane, case: dict[str, 
     assert plane.link("link1", case["kind"], **ENDS).mtu == case["mtu"]
 
 
+@pytest.mark.conformance("B9", "B10")
 @pytest.mark.parametrize(("underlay", "mtu"), [(9000, 8976), (93, 69), (92, 68), (60, 68)])
 def test_the_mtu_follows_the_way_and_is_never_below_68(
     make_plane: MakePlane, underlay: int, mtu: int
@@ -177,10 +185,12 @@ def test_the_mtu_follows_the_way_and_is_never_below_68(
     assert plane.link("link1", "gre", **ENDS).mtu == mtu
 
 
+@pytest.mark.conformance("B9", "B18")
 def test_a_configured_mtu_is_taken_as_it_is(plane: Plane) -> None:
     assert plane.link("link1", "gre", **ENDS, mtu=900).mtu == 900
 
 
+@pytest.mark.conformance("B9")
 def test_without_a_remote_or_a_route_1500_is_assumed(make_plane: MakePlane) -> None:
     plane = make_plane(paths=StaticPaths(mtu=9000, unreachable={IPv4Address(REMOTE)}))
     plane.port("underlay", L3)
@@ -216,6 +226,7 @@ def test_no_address_is_shown_as_any(plane: Plane) -> None:
 # -- dellink ---------------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("B23")
 def test_flows_of_a_removed_link_go_with_it(plane: Plane) -> None:
     plane.link("gre1", "gre", **ENDS)
     plane.link("gre9", "gre", local=LOCAL, remote="192.0.2.9")
@@ -231,6 +242,7 @@ def test_flows_of_a_removed_link_go_with_it(plane: Plane) -> None:
     assert plane.drops("lan") == {"no_forwarding": 1}
 
 
+@pytest.mark.conformance("B23")
 def test_no_flow_refers_to_a_link_when_its_cell_and_counters_go(
     plane: Plane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +270,7 @@ def test_the_last_link_of_an_underlay_takes_its_protocol_along(plane: Plane) -> 
     assert plane.drops("underlay") == {"no_forwarding": 1}
 
 
+@pytest.mark.conformance("B23")
 @pytest.mark.parametrize("way", ["connect", "bridge", "rule"])
 def test_what_is_for_a_removed_link_is_dropped_as_for_no_port(make_plane: MakePlane, way: str) -> None:
     """Also when the forwarding still names it; and goes again once there is such a link."""
@@ -291,6 +304,7 @@ def test_what_is_for_a_removed_link_is_dropped_as_for_no_port(make_plane: MakePl
     assert len(plane.received("underlay")) == 1
 
 
+@pytest.mark.conformance("B23")
 def test_packets_in_a_cell_of_a_link_that_goes_are_counted(plane: Plane) -> None:
     """shutdown, charged to the cell; the underlay's books stay right."""
     plane.link("gre1", "gre", **ENDS)

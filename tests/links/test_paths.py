@@ -29,9 +29,16 @@ class Refusing(StaticPaths):
         if destination in self.refused:
             raise KernelRefused(what, errno.EIO, "no")
 
-    async def find(self, port: Port, destination: IPAddress, source: IPAddress | None, tos: int) -> Path:
+    async def find(
+        self,
+        port: Port,
+        destination: IPAddress,
+        source: IPAddress | None,
+        tos: int,
+        device: str | None = None,
+    ) -> Path:
         self._ask("find", destination)
-        return await super().find(port, destination, source, tos)
+        return await super().find(port, destination, source, tos, device)
 
     async def resolve(self, port: Port, path: Path) -> bool:
         self.asked.append(f"resolve {path.next_hop}")
@@ -67,3 +74,28 @@ def test_a_next_hop_that_is_refused_is_not_asked_for_with_every_packet(make_plan
         plane.send("lan", INNER)
     assert paths.asked.count(f"resolve {B}") == 1
     assert plane.stats("lan").held == 5
+
+
+def test_a_way_that_no_link_is_bound_to_any_more_is_asked_for_no_longer(make_plane: MakePlane) -> None:
+    """Links come and go: what is refreshed is what those use that are there."""
+    paths = Refusing()
+    plane = make_plane(paths=paths)
+    plane.port("underlay", L3)
+    plane.link("one", "gre", local=A, remote=B)
+    plane.link("two", "gre", local=A, remote=B, key=2)
+    plane.link("three", "gre", local=A, remote=OTHER)
+
+    def asked() -> list[str]:
+        plane.datapath.forget_unused_paths()
+        paths.asked.clear()
+        plane._runner.run(plane.datapath.paths.refresh())
+        return paths.asked
+
+    assert asked() == [f"find {B}", f"find {OTHER}"]
+    plane.change_link("three", local=A, remote="192.0.2.4")
+    plane.change_link("one", local=A, remote=B, ttl=9)
+    assert asked() == [f"find {B}", "find 192.0.2.4"]
+    plane.remove_link("one")
+    assert asked() == [f"find {B}", "find 192.0.2.4"]
+    plane.remove_link("two")
+    assert asked() == ["find 192.0.2.4"]

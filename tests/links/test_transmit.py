@@ -57,6 +57,7 @@ def checksum_ok(layer: Scapy, name: str) -> bool:
     return bytes(copy) == bytes(layer)
 
 
+@pytest.mark.conformance("G5", "B17", "L2", "L3")
 @pytest.mark.parametrize("flags", FLAGS, ids=flag_id)
 @pytest.mark.parametrize("kind", ["gre", "gretap"])
 def test_the_header_has_what_the_flags_say_in_rfc_2890_order(
@@ -88,6 +89,7 @@ def test_the_header_has_what_the_flags_say_in_rfc_2890_order(
         assert bytes(header)[6:8] == b"\0\0"
 
 
+@pytest.mark.conformance("G5", "G6")
 @pytest.mark.parametrize("flags", FLAGS, ids=flag_id)
 @pytest.mark.parametrize("kind", ["gre", "gretap"])
 def test_what_is_sent_is_received_by_the_same_configuration_on_the_other_side(
@@ -111,6 +113,7 @@ def test_what_is_sent_is_received_by_the_same_configuration_on_the_other_side(
     assert there.drops("underlay") == {}
 
 
+@pytest.mark.conformance("G8")
 @pytest.mark.parametrize(("inner", "protocol"), [(INNER, 0x0800), (INNER6, 0x86DD)], ids=["ipv4", "ipv6"])
 def test_gre_names_the_protocol_that_it_carries(
     tunnel: Callable[..., Plane], inner: bytes, protocol: int
@@ -119,6 +122,7 @@ def test_gre_names_the_protocol_that_it_carries(
     assert out[GRE].proto == protocol
 
 
+@pytest.mark.conformance("G7")
 @pytest.mark.parametrize(
     "frame", [FRAME, ARP_FRAME, bytes(Ether() / Dot1Q(vlan=5) / IP(INNER))], ids=["ip", "arp", "vlan"]
 )
@@ -128,6 +132,7 @@ def test_gretap_always_says_ethernet(tunnel: Callable[..., Plane], frame: bytes)
     assert bytes(out)[24:] == frame
 
 
+@pytest.mark.conformance("G17", "G4")
 def test_identification_and_sequence_grow_by_one_a_packet(tunnel: Callable[..., Plane]) -> None:
     """The first sequence number is 1: __gre_xmit counts before it sends."""
     plane = tunnel(seq=True)
@@ -139,11 +144,13 @@ def test_identification_and_sequence_grow_by_one_a_packet(tunnel: Callable[..., 
     assert plane.upcalls == upcalls + 1, "one more flow, for IPv6"
 
 
+@pytest.mark.conformance("D10")
 def test_input_flags_say_nothing_about_what_is_sent(tunnel: Callable[..., Plane]) -> None:
     (out,) = sent(tunnel(ikey=5, icsum=True, iseq=True), INNER)
     assert bytes(out)[20:24] == b"\0\0\x08\0"
 
 
+@pytest.mark.conformance("D10")
 def test_output_key_zero_is_a_key(tunnel: Callable[..., Plane]) -> None:
     (out,) = sent(tunnel(okey=0), INNER)
     assert bytes(out)[20:28] == b"\x20\0\x08\0\0\0\0\0"
@@ -152,6 +159,7 @@ def test_output_key_zero_is_a_key(tunnel: Callable[..., Plane]) -> None:
 # -- tos, ttl, DF ----------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("G11")
 @pytest.mark.parametrize(
     ("ttl", "inner", "wanted"),
     [(7, packet(ttl=33), 7), (255, packet(ttl=33), 255), ("inherit", packet(ttl=33), 33), (0,
@@ -166,11 +174,13 @@ def test_the_outer_ttl_is_fixed_or_the_payloads(
     assert out.ttl == wanted
 
 
+@pytest.mark.conformance("G11")
 def test_frames_that_carry_no_ip_get_the_default_ttl(tunnel: Callable[..., Plane]) -> None:
     (out,) = sent(tunnel("gretap"), ARP_FRAME)
     assert out.ttl == 64
 
 
+@pytest.mark.conformance("G11")
 def test_the_ttl_of_each_packet_is_inherited_without_asking_python(tunnel: Callable[..., Plane]) -> None:
     plane = tunnel("gretap", ttl="inherit")
     frames = [FRAME[:14] + packet(ttl=ttl) for ttl in (64, 1, 255, 9)]
@@ -180,6 +190,7 @@ def test_the_ttl_of_each_packet_is_inherited_without_asking_python(tunnel: Calla
     assert plane.upcalls == upcalls
 
 
+@pytest.mark.conformance("G10", "L12")
 @pytest.mark.parametrize(
     ("tos", "inner", "wanted"),
     [(0, packet(tos=0xB8), 0), (0x28, packet(tos=0xB8), 0x28), ("inherit", packet(tos=0xB8), 0xB8),
@@ -195,6 +206,7 @@ def test_the_outer_tos_is_fixed_or_the_payloads_and_its_ecn_bits_always_are(
     assert out.tos == wanted
 
 
+@pytest.mark.conformance("G10", "L12")
 @pytest.mark.parametrize(
     ("inside", "outside"), [(0, 0), (1, 1), (2, 2), (3, 2)], ids=["Not-ECT", "ECT(1)", "ECT(0)", "CE"]
 )
@@ -207,6 +219,7 @@ def test_a_congestion_mark_goes_out_as_ect(
     assert out.tos == outside
 
 
+@pytest.mark.conformance("G12")
 @pytest.mark.parametrize(
     ("parameters", "inner_df", "wanted"),
     [({}, False, True), ({}, True, True), ({"pmtudisc": False}, False, False), ({"pmtudisc": False}, True,
@@ -222,6 +235,7 @@ def test_do_not_fragment_is_the_links_or_the_payloads(
     assert out.frag == 0
 
 
+@pytest.mark.conformance("G12", "G17")
 def test_a_fragment_inside_makes_none_outside(tunnel: Callable[..., Plane]) -> None:
     """Of the inner flags only DF is taken over."""
     (out,) = sent(tunnel(pmtudisc=False), packet(flags="MF", frag=5))
@@ -231,6 +245,7 @@ def test_a_fragment_inside_makes_none_outside(tunnel: Callable[..., Plane]) -> N
 # -- where it goes ---------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("B10")
 def test_on_an_ethernet_underlay_the_next_hop_is_addressed(plane: Plane) -> None:
     plane.port("underlay", L2)
     plane.port("lan", L3)
@@ -242,6 +257,7 @@ def test_on_an_ethernet_underlay_the_next_hop_is_addressed(plane: Plane) -> None
     assert IP(frame[14:])[GRE].proto == 0x0800
 
 
+@pytest.mark.conformance("B10")
 def test_without_a_local_address_the_routes_source_is_used(tunnel: Callable[..., Plane]) -> None:
     plane = tunnel(local="any")
     (out,) = sent(plane, INNER)
@@ -255,6 +271,7 @@ def test_without_a_remote_there_is_nowhere_to_send(tunnel: Callable[..., Plane])
     assert moved(plane, "link1") == {"tx_errors": 1, "tx_fifo_errors": 1}
 
 
+@pytest.mark.conformance("G13")
 def test_without_a_route_it_is_a_carrier_error(make_plane: MakePlane) -> None:
     from ipaddress import IPv4Address
 
@@ -270,6 +287,7 @@ def test_without_a_route_it_is_a_carrier_error(make_plane: MakePlane) -> None:
     assert moved(plane, "link1") == {"tx_errors": 1, "tx_carrier_errors": 1}
 
 
+@pytest.mark.conformance("B29")
 def test_a_link_that_is_down_sends_nothing(tunnel: Callable[..., Plane]) -> None:
     """dev_queue_xmit on a device without IFF_UP: tx_dropped."""
     plane = tunnel()
@@ -282,6 +300,7 @@ def test_a_link_that_is_down_sends_nothing(tunnel: Callable[..., Plane]) -> None
     assert len(sent(plane, INNER)) == 1
 
 
+@pytest.mark.conformance("G18", "B27", "J")
 def test_counters_count_the_payload_from_its_network_header_on(plane: Plane) -> None:
     """iptunnel_xmit: skb->len - skb_inner_network_offset: for gretap without the Ethernet header."""
     for name, kind in (("gre1", "gre"), ("gt1", "gretap")):
@@ -311,6 +330,7 @@ def unfinished_tcp(payload: int, size: int) -> tuple[bytes, Offload]:
     return bytes(data), Offload(True, 20, 16, **gso)
 
 
+@pytest.mark.conformance("G3", "G6", "H5")
 @pytest.mark.parametrize("csum", [False, True])
 def test_an_unfinished_checksum_is_finished_before_the_tunnels_own(
     tunnel: Callable[..., Plane], csum: bool
@@ -334,6 +354,7 @@ def _finished(inner: Any) -> Any:
     return copy
 
 
+@pytest.mark.conformance("G3", "H1", "H7", "B19")
 @pytest.mark.parametrize("flags", FLAGS, ids=flag_id)
 def test_a_super_packet_is_cut_and_each_segment_has_a_header_of_its_own(
     tunnel: Callable[..., Plane], flags: dict[str, bool]
@@ -354,6 +375,7 @@ def test_a_super_packet_is_cut_and_each_segment_has_a_header_of_its_own(
     assert moved(plane, "link1")["tx_packets"] == 4
 
 
+@pytest.mark.conformance("G15")
 def test_what_is_larger_than_the_links_mtu_is_dropped(tunnel: Callable[..., Plane]) -> None:
     plane = tunnel(mtu=500)
     fits, over = (bytes(IP(flags="DF") / Raw(bytes(size - 20))) for size in (500, 501))
@@ -369,6 +391,7 @@ def test_a_frame_may_be_as_large_as_mtu_header_and_tag(tunnel: Callable[..., Pla
     assert plane.drops("lan") == {"mtu_exceeded": 1}
 
 
+@pytest.mark.conformance("G15")
 def test_segments_count_against_the_mtu_one_by_one(tunnel: Callable[..., Plane]) -> None:
     plane = tunnel(mtu=1240)
     data, offload = unfinished_tcp(4000, 1200)

@@ -47,6 +47,7 @@ def limit(value: int = 4) -> IPv6ExtHdrDestOpt:
     return IPv6ExtHdrDestOpt(options=[Raw(bytes((4, 1, value, 1, 1, 0)))], autopad=0)
 
 
+@pytest.mark.conformance("L18")
 @pytest.mark.parametrize("flags", FLAGS, ids=flag_id)
 @pytest.mark.parametrize("protocol", [0x0800, 0x86DD, 0x8847], ids=hex)
 def test_what_is_inside_comes_out(tunnel: Tunnel, flags: dict[str, bool], protocol: int) -> None:
@@ -57,6 +58,7 @@ def test_what_is_inside_comes_out(tunnel: Tunnel, flags: dict[str, bool], protoc
     assert moved(plane) == {"rx_packets": 3, "rx_bytes": 3 * len(inner)}
 
 
+@pytest.mark.conformance("L18")
 @pytest.mark.parametrize("flags", FLAGS, ids=flag_id)
 @pytest.mark.parametrize("underlay", [L2, L3], ids=["frames", "packets"])
 def test_a_frame_inside_comes_out(tunnel: Tunnel, underlay: Any, flags: dict[str, bool]) -> None:
@@ -87,7 +89,8 @@ def test_a_payload_length_without_the_extension_headers_is_refused(tunnel: Tunne
 EXTENSIONS = {
     "limit": [limit()],
     "hop by hop": [IPv6ExtHdrHopByHop(options=[RouterAlert()])],
-    "pad": [IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(10))])],
+    "pad": [IPv6ExtHdrHopByHop(options=[PadN(optdata=bytes(4))])],
+    "single pads": [IPv6ExtHdrHopByHop(options=[Raw(bytes(6))], autopad=0)],
     "both": [IPv6ExtHdrHopByHop(options=[RouterAlert()]), limit()],
     "routing": [IPv6ExtHdrRouting(type=0, addresses=[OTHER], segleft=0)],
     "atomic fragment": [IPv6ExtHdrFragment(id=7)],
@@ -101,6 +104,7 @@ EXTENSIONS = {
 }
 
 
+@pytest.mark.conformance("C22")
 @pytest.mark.parametrize("headers", EXTENSIONS.values(), ids=EXTENSIONS)
 def test_extension_headers_are_walked(tunnel: Tunnel, headers: list[Any]) -> None:
     plane = tunnel(csum=True)
@@ -122,9 +126,10 @@ def test_a_fragment_is_dropped_where_nobody_reassembles(tunnel: Tunnel) -> None:
     assert plane.drops("underlay") == {"fragment_policy": 4}
 
 
-def test_a_fragment_of_another_protocol_is_not_ours(tunnel: Tunnel) -> None:
+@pytest.mark.parametrize("protocol", [17, 58, 132])
+def test_a_fragment_of_another_protocol_is_not_ours(tunnel: Tunnel, protocol: int) -> None:
     plane = tunnel()
-    plane.send("underlay", outer(IPv6ExtHdrFragment(offset=10, nh=17), Raw(b"later")))
+    plane.send("underlay", outer(IPv6ExtHdrFragment(offset=10, nh=protocol), Raw(b"later")))
     assert plane.drops("underlay") == {"not_for_us": 1}
 
 
@@ -134,6 +139,7 @@ def test_a_route_not_yet_used_up_is_another_hosts(tunnel: Tunnel) -> None:
     assert plane.drops("underlay") == {"not_for_us": 1}
 
 
+@pytest.mark.conformance("C22")
 @pytest.mark.parametrize(
     ("kind", "reason"), [(0x1E, None), (0x5E, "ip_option"), (0x9E, "ip_option"), (0xC2, "ip_option")]
 )
@@ -155,12 +161,34 @@ def test_an_option_longer_than_its_header_is_refused(tunnel: Tunnel) -> None:
     assert plane.drops("underlay") == {"ip_header": 1}
 
 
+@pytest.mark.conformance("C22")
+@pytest.mark.parametrize(
+    "padding",
+    [bytes(14), b"\x01\x04" + b"hide", b"\x01\x0c" + bytes(12), b"\0\x01\x08" + bytes(8) + b"\x1e\0\0"],
+)
+def test_padding_hides_nothing(tunnel: Tunnel, padding: bytes) -> None:
+    """ip6_parse_tlv: to the next eight bytes, and zeros."""
+    plane = tunnel()
+    plane.send("underlay", outer(IPv6ExtHdrDestOpt(options=[Raw(padding)], autopad=0), gre()))
+    assert plane.drops("underlay") == {"ip_header": 1}
+
+
+@pytest.mark.conformance("C22")
+def test_a_mobile_nodes_routing_header_is_refused(tunnel: Tunnel) -> None:
+    """Type 2 (RFC 6275 6.4), used up or not."""
+    plane = tunnel()
+    plane.send("underlay", outer(IPv6ExtHdrRouting(type=2, addresses=[OTHER], segleft=0), gre()))
+    assert plane.drops("underlay") == {"ip_header": 1}
+
+
+@pytest.mark.conformance("C22")
 def test_hop_by_hop_options_stand_first_or_not_at_all(tunnel: Tunnel) -> None:
     plane = tunnel()
     plane.send("underlay", outer(limit(), IPv6ExtHdrHopByHop(options=[RouterAlert()]), gre()))
     assert plane.drops("underlay") == {"ip_header": 1}
 
 
+@pytest.mark.conformance("C22")
 @pytest.mark.parametrize("size", [0, 39, 40, 47, 48, 55])
 def test_a_packet_cut_short_is_dropped(tunnel: Tunnel, size: int) -> None:
     plane = tunnel()
@@ -169,18 +197,23 @@ def test_a_packet_cut_short_is_dropped(tunnel: Tunnel, size: int) -> None:
     assert plane.received("lan") == []
 
 
+@pytest.mark.conformance("C22")
 def test_extension_headers_deeper_than_the_window_are_refused(tunnel: Tunnel) -> None:
     plane = tunnel()
     plane.send(
-        "underlay", outer(*(IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(60))]) for _ in range(4)), gre())
+        "underlay",
+        outer(
+            *(IPv6ExtHdrDestOpt(options=[Raw(b"\x1e\x3c" + bytes(60))], autopad=0) for _ in range(4)), gre()
+        ),
     )
     assert plane.drops("underlay") == {"header_budget": 1}
 
 
-def test_a_source_that_is_a_group_is_refused(tunnel: Tunnel) -> None:
+@pytest.mark.parametrize("source", ["ff02::1", "::1"])
+def test_a_source_that_is_a_group_or_the_loopback_address_is_refused(tunnel: Tunnel, source: str) -> None:
     plane = tunnel(remote="any")
-    plane.send("underlay", outer(gre(), src="ff02::1"))
-    assert plane.drops("underlay") == {"ip_header": 1}
+    plane.send("underlay", outer(gre(), src=source))
+    assert plane.drops("underlay") == {"ip_source": 1}
 
 
 # -- GRE ---------------------------------------------------------------------------------------
@@ -190,6 +223,7 @@ def header(flags: int) -> bytes:
     return flags.to_bytes(2, "big") + b"\x08\0" + INNER
 
 
+@pytest.mark.conformance("C11", "C12")
 def test_all_flag_words(tunnel: Tunnel) -> None:
     """Version 0 without routing; the bits between A and the version are not part of it, as with IPv4."""
     plane = tunnel()
@@ -270,6 +304,7 @@ def test_nobody_is_told_about_a_group(tunnel: Tunnel) -> None:
     assert plane.received("underlay") == []
 
 
+@pytest.mark.conformance("L18")
 def test_families_do_not_meet(make_plane: MakePlane) -> None:
     """A wildcard link of either family takes nothing of the other one."""
     plane = make_plane(("gre", "gretap", "ip6gre"))

@@ -111,6 +111,7 @@ def test_changes_arrive_as_events(hosts: tuple[Host, Host]) -> None:
     on(left, test)
 
 
+@pytest.mark.conformance("B10")
 def test_a_path_is_what_ip_route_get_says(hosts: tuple[Host, Host]) -> None:
     left = hosts[0]
     left.ip("route", "add", "10.0.0.0/8", "via", "192.0.2.2", "mtu", "1300")
@@ -165,6 +166,14 @@ def test_no_way_is_said_with_the_kernels_errno(hosts: tuple[Host, Host], kind: s
         with pytest.raises(NoRoute, match=r"no route to 8\.8\.8\.8: ") as refused:
             await netlink.path("8.8.8.8")
         assert refused.value.errno == code
+
+    on(hosts[0], test)
+
+
+def test_no_way_from_an_address_that_is_not_ours_names_it(hosts: tuple[Host, Host]) -> None:
+    async def test(netlink: Netlink) -> None:
+        with pytest.raises(NoRoute, match=rf"no route to {PEER} from 192\.0\.2\.77: "):
+            await netlink.path(PEER, source="192.0.2.77")
 
     on(hosts[0], test)
 

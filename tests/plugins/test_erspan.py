@@ -65,12 +65,14 @@ def type_iii(**fields: Any) -> Any:
 # -- received -----------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("L6")
 def test_type_i_has_no_header_and_goes_to_the_keyless_link(bare: Plane) -> None:
     add(bare, erspan_ver=0)
     bare.send("underlay", incoming(GRE(proto=0x88BE), FRAME))
     assert bare.received("monitor") == [FRAME]
 
 
+@pytest.mark.conformance("L9")
 @pytest.mark.parametrize(
     "packet",
     [
@@ -89,6 +91,7 @@ def test_the_version_nibble_decides_whatever_the_gre_protocol(bare: Plane, packe
     assert bare.received("monitor") == [FRAME]
 
 
+@pytest.mark.conformance("L7")
 def test_the_session_is_the_key_and_shares_a_flow_with_any_vlan_and_index(bare: Plane) -> None:
     add(bare, **ANY_ORDER)
     one, other = (mirrored(ERSPAN_II(session_id=5, vlan=n, cos=n, index=n)) for n in (1, 6))
@@ -129,6 +132,7 @@ def test_a_length_of_one_packet_binds_no_other_of_its_flow(bare: Plane) -> None:
     assert len(bare.flows("underlay")) == 1
 
 
+@pytest.mark.conformance("L9")
 @pytest.mark.parametrize("version", [0, 3, 15])
 def test_a_version_that_is_none_is_dropped(bare: Plane, version: int) -> None:
     add(bare, **ANY_ORDER)
@@ -136,6 +140,7 @@ def test_a_version_that_is_none_is_dropped(bare: Plane, version: int) -> None:
     assert bare.all_drops() == {VERSION: 1}
 
 
+@pytest.mark.conformance("L8")
 @pytest.mark.parametrize("kind", [1, 2, 31])
 def test_a_frame_that_is_not_ethernet_is_dropped(bare: Plane, kind: int) -> None:
     add(bare, **ANY_ORDER)
@@ -192,6 +197,7 @@ def sent(plane: Plane, *frames: bytes) -> list[Any]:
     return [IP(data) for data in plane.received("underlay")]
 
 
+@pytest.mark.conformance("L6")
 def test_type_i_is_the_frame_behind_four_bytes(bare: Plane) -> None:
     add(bare, erspan_ver=0)
     [packet] = sent(bare, FRAME)
@@ -199,6 +205,7 @@ def test_type_i_is_the_frame_behind_four_bytes(bare: Plane) -> None:
     assert bytes(IP(bytes(packet))[ERSPAN_I].payload) == FRAME
 
 
+@pytest.mark.conformance("L7")
 def test_type_ii_has_session_index_and_numbers(bare: Plane) -> None:
     add(bare, key=123, seq=True, erspan=0xABCDE)
     packets = sent(bare, FRAME, FRAME)
@@ -209,6 +216,7 @@ def test_type_ii_has_session_index_and_numbers(bare: Plane) -> None:
     assert (packets[0][GRE].proto, packets[0][GRE].key_present) == (0x88BE, 0)
 
 
+@pytest.mark.conformance("L8")
 def test_type_iii_has_direction_and_hardware(bare: Plane) -> None:
     add(bare, key=123, seq=True, erspan_ver=2, erspan_dir="egress", erspan_hwid=42)
     [packet] = sent(bare, FRAME)
@@ -318,6 +326,7 @@ def test_the_link_tells_its_parameters(bare: Plane) -> None:
 # -- the shared vectors -------------------------------------------------------------------
 
 
+@pytest.mark.conformance("L6", "L7", "L8")
 @vectors.needed
 @pytest.mark.parametrize("capture", [name for name in vectors.captures() if "erspan" in name.lower()])
 def test_the_captures_agree(make_plane: MakePlane, capture: str) -> None:

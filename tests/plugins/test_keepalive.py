@@ -99,6 +99,7 @@ def test_nothing_is_reflected_unless_it_is_asked_for(end: MakeEnd, options: dict
     assert len(plane.received("inner")) == 1
 
 
+@pytest.mark.conformance("L10")
 @pytest.mark.parametrize("key", [None, 0, 42])
 def test_a_probe_goes_back_to_its_sender(end: MakeEnd, key: int | None) -> None:
     plane = end({"respond": True}, key=key)
@@ -112,6 +113,7 @@ def test_a_probe_goes_back_to_its_sender(end: MakeEnd, key: int | None) -> None:
     assert plane.counters("gre1")["rx_packets"] == 1
 
 
+@pytest.mark.conformance("L11")
 @pytest.mark.parametrize(
     ("outer", "inner"),
     [(0x0004, gre(0)), (0x0800, gre(0x86DD)), (0x0800, gre(0) / b"Keepalive Request")],
@@ -229,6 +231,7 @@ def test_a_probe_carries_its_answer(end: MakeEnd, key: int | None) -> None:
     assert inner == bytes(IP(src=B, dst=A, proto=47, ttl=255, tos=0xC0, id=0) / gre(0, key))
 
 
+@pytest.mark.conformance("L10")
 def test_probes_go_out_by_the_interval(end: MakeEnd) -> None:
     plane = end({"send": True, "interval_s": 5})
     count = 0
@@ -240,6 +243,7 @@ def test_probes_go_out_by_the_interval(end: MakeEnd) -> None:
     assert is_up(plane)
 
 
+@pytest.mark.conformance("C1", "L11")
 @pytest.mark.parametrize(("underlay", "padding"), [(L3, 0), (L2, 22)])
 @pytest.mark.parametrize("key", [None, 42])
 def test_an_answer_is_counted_though_it_is_shorter_than_gre_rcv_takes(
@@ -277,6 +281,7 @@ def run(plane: Plane, seconds: int, answered: bool) -> None:
                 plane.send("underlay", bytes(IP(sent)[GRE].payload))
 
 
+@pytest.mark.conformance("L10")
 def test_silence_takes_the_link_down_and_an_answer_brings_it_up(
     end: MakeEnd, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -467,6 +472,7 @@ def test_what_makes_no_sense_is_refused(table: dict[str, Any]) -> None:
         Settings.model_validate(table)
 
 
+@pytest.mark.conformance("L10")
 def test_the_interval_is_ten_seconds_and_three_times(end: MakeEnd) -> None:
     options = Settings.model_validate({"link": {"gre1": {}}}).link["gre1"]
     assert (options.send, options.respond, options.interval_s, options.retries) == (False, False, 10, 3)

@@ -50,6 +50,7 @@ def incoming(key: int | None, inner: bytes, **fields: Any) -> bytes:
 # -- received -----------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("L5")
 def test_the_flow_id_plays_no_part_in_the_lookup_and_is_noted(bare: Plane) -> None:
     add(bare, vsid=VSID)
     for flow in (0, 7, 255):
@@ -60,6 +61,7 @@ def test_the_flow_id_plays_no_part_in_the_lookup_and_is_noted(bare: Plane) -> No
     assert len(bare.flows("underlay")) == 1
 
 
+@pytest.mark.conformance("L5")
 @pytest.mark.parametrize(
     "packet",
     [
@@ -136,6 +138,7 @@ def sent(plane: Plane, *frames: bytes) -> list[Any]:
     return [IP(data) for data in plane.received("underlay")]
 
 
+@pytest.mark.conformance("L5")
 def test_the_header_has_subnet_and_flow_id(bare: Plane) -> None:
     add(bare, vsid=VSID, flow_id=42)
     [packet] = sent(bare, frame())
@@ -147,6 +150,7 @@ def test_the_flow_id_is_zero_where_nothing_is_said(bare: Plane) -> None:
     assert [p[GRE].key for p in sent(bare, frame(), frame(IP() / TCP(sport=99, dport=98)))] == [VSID << 8] * 2
 
 
+@pytest.mark.conformance("L5")
 def test_entropy_differs_by_flow_and_costs_one_megaflow(bare: Plane) -> None:
     add(bare, vsid=VSID, entropy=True)
     flows = [frame(IP() / UDP(sport=port, dport=53)) for port in range(0xC000, 0xC100, 16)]

@@ -67,6 +67,7 @@ FULL, SHORT_PROTOCOL, NO_ADDRESS, SHORTEST = b"\xff\x03\x00\x21", b"\xff\x03\x21
 # -- received -----------------------------------------------------------------------------
 
 
+@pytest.mark.conformance("A2", "L4")
 @pytest.mark.parametrize("front", [FULL, SHORT_PROTOCOL, NO_ADDRESS, SHORTEST])
 @pytest.mark.parametrize("ack", [None, 5])
 def test_ipv4_comes_out_of_every_form_of_ppp(plane: Plane, front: bytes, ack: int | None) -> None:
@@ -111,6 +112,7 @@ def test_less_than_ppp_is_dropped(plane: Plane, payload: bytes) -> None:
     assert plane.all_drops() == {LENGTH: 1}
 
 
+@pytest.mark.conformance("L4")
 def test_the_length_binds_each_packet_of_a_flow(plane: Plane) -> None:
     """The second differs from the first in its payload length only."""
     payload = FULL + INNER
@@ -137,6 +139,7 @@ def test_a_packet_without_both_numbers_is_refused(plane: Plane) -> None:
     assert plane.all_drops() == {HEADER: 1}
 
 
+@pytest.mark.conformance("L4")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -156,6 +159,7 @@ def test_what_the_rfc_wants_zero_is_zero(plane: Plane, fields: dict[str, int]) -
     assert plane.all_drops() == {HEADER: 1}
 
 
+@pytest.mark.conformance("L4")
 @pytest.mark.parametrize("flags", [1, 8, 15])
 @pytest.mark.parametrize(("policy", "reason"), [("linux", "tunnel_version"), ("rfc2784", HEADER)])
 def test_flags_that_are_reserved_are_refused(plane: Plane, flags: int, policy: str, reason: str) -> None:
@@ -233,7 +237,7 @@ def test_what_one_end_sends_the_other_receives(make_plane: MakePlane) -> None:
 
 
 def test_the_mtu_leaves_room_for_the_headers(plane: Plane) -> None:
-    assert plane.datapath.links["pptp0"].mtu == 1500 - 20 - 12 - 4
+    assert plane.datapath.links["pptp0"].mtu == 1500 - 20 - 16 - 4
 
 
 # -- configured ---------------------------------------------------------------------------
@@ -265,6 +269,7 @@ def test_two_links_of_one_call_are_refused(plane: Plane) -> None:
 # -- the shared vectors -------------------------------------------------------------------
 
 
+@pytest.mark.conformance("L4")
 @vectors.needed
 def test_the_capture_agrees(make_plane: MakePlane) -> None:
     """One frame: LCP, which is parsed to its end and then not for us."""

@@ -29,6 +29,7 @@ def plane(plane: Plane) -> Plane:
     return plane
 
 
+@pytest.mark.conformance("K1", "C13")
 def test_version_1_has_nothing_between_gre_and_the_packet(plane: Plane) -> None:
     plane.send("underlay", redirected(INNER))
     (out,) = plane.collect("cache")
@@ -38,6 +39,7 @@ def test_version_1_has_nothing_between_gre_and_the_packet(plane: Plane) -> None:
     assert plane.counters("wccp0")["rx_bytes"] == len(INNER)
 
 
+@pytest.mark.conformance("K2", "C13")
 @pytest.mark.parametrize("first", [0x00, 0x80, 0xC0, 0x3F, 0x50, 0xFF])
 def test_version_2_has_a_redirect_header_which_goes_along_in_register_0(plane: Plane, first: int) -> None:
     header = bytes((first, 51, 7, 72))
@@ -47,6 +49,7 @@ def test_version_2_has_a_redirect_header_which_goes_along_in_register_0(plane: P
     assert plane.counters("wccp0")["rx_bytes"] == len(INNER)
 
 
+@pytest.mark.conformance("K2")
 def test_each_packet_of_a_flow_has_its_own_redirect_header(plane: Plane) -> None:
     headers = [bytes((0, 0, alternate, bucket)) for alternate, bucket in ((0, 1), (0, 72), (9, 255))]
     plane.send("underlay", *[redirected(header + INNER) for header in headers])
@@ -54,6 +57,7 @@ def test_each_packet_of_a_flow_has_its_own_redirect_header(plane: Plane) -> None
     assert len(plane.flows("underlay")) == 1
 
 
+@pytest.mark.conformance("C13", "K17")
 @pytest.mark.parametrize("payload", [INNER[:19], INNER[:8]], ids=["19", "8"])
 def test_a_redirected_packet_that_is_cut_short_is_not_delivered(plane: Plane, payload: bytes) -> None:
     plane.send("underlay", redirected(REDIRECT + payload))
@@ -61,6 +65,7 @@ def test_a_redirected_packet_that_is_cut_short_is_not_delivered(plane: Plane, pa
     assert sum(plane.drops("underlay").values()) == 1
 
 
+@pytest.mark.conformance("C13")
 @pytest.mark.parametrize(
     "packet",
     [
@@ -94,6 +99,7 @@ def test_congestion_marks_and_link_state_are_minded_as_for_any_tunnel(plane: Pla
     assert plane.drops("underlay")["tunnel_no_link"] == 1
 
 
+@pytest.mark.conformance("K17")
 def test_both_versions_are_sound(plane: Plane) -> None:
     other = ipv4("10.0.0.2", "203.0.113.1", udp(7, 9, b"x" * 30), tos=1)
     packets = [

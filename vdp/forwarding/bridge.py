@@ -50,20 +50,30 @@ class Bridge:
             if known is not None and known.member != member:
                 # It moved: nothing is cached before that is learned, nor kept after it moved on.
                 packet.uncacheable()
-            packet.on_commit(lambda: self._learn(source, member))
+            packet.on_commit(lambda: self._learn_from(packet, source, member, source == destination))
             packet.on_hit(lambda used_ns: self._hear(source, member, used_ns))
-            packet.depends(("station", self.name, source))
+            packet.depends(self._tag(source, known.member if known is not None else None))
         if is_link_local(destination) and destination != SPANNING_TREE:
             packet.drop("link_local")
             return
-        packet.depends(("station", self.name, destination))
-        station = None if is_group(destination) else self.stations.get(destination)
-        if station is None:
+        towards = None if is_group(destination) else self.member_of(packet, destination)
+        if towards is None:
             self.flood(packet, member)
-        elif station.member == member:
+        elif towards == member:
             packet.drop("same_port")
         else:
-            self._datapath.transmit(packet, station.member)
+            self._datapath.transmit(packet, towards)
+
+    def member_of(self, packet: Packet, mac: bytes) -> str | None:
+        """The member that an address is behind, None where that has not been learned."""
+        station = self.stations.get(mac)
+        member = station.member if station is not None else None
+        packet.depends(self._tag(mac, member))
+        return member
+
+    def _tag(self, mac: bytes, member: str | None) -> tuple[str, str, bytes, str | None]:
+        """What a trace depends on to which an address is behind that member, None: behind no known one."""
+        return ("station", self.name, mac, member)
 
     def flood(self, packet: Packet, member: str) -> None:
         """To every other member; one whose next hop is not known yet is left out until it is."""
@@ -86,18 +96,27 @@ class Bridge:
     def age(self, now_ns: int) -> None:
         """Forget who was silent for longer than ageing_s (br_fdb_cleanup)."""
         horizon = now_ns - self.ageing_s * NS
-        for mac in [mac for mac, station in self.stations.items() if station.heard_ns < horizon]:
-            del self.stations[mac]
-            self._datapath.invalidate(("station", self.name, mac))
+        self._drop([mac for mac, station in self.stations.items() if station.heard_ns < horizon])
 
     def forget(self, member: str) -> None:
         """A member is gone, and who was behind it."""
-        for mac in [mac for mac, station in self.stations.items() if station.member == member]:
-            del self.stations[mac]
-            self._datapath.invalidate(("station", self.name, mac))
+        self._drop([mac for mac, station in self.stations.items() if station.member == member])
+
+    def _drop(self, macs: list[bytes]) -> None:
+        for mac in macs:
+            self._datapath.invalidate(self._tag(mac, self.stations.pop(mac).member))
+
+    def _learn_from(self, packet: Packet, mac: bytes, member: str, is_to_itself: bool) -> None:
+        """Learn; where only the source was looked up, the flow that taught it is not stale by that."""
+        before = self.stations.get(mac)
+        tag = self._tag(mac, before.member if before is not None else None)
+        self._learn(mac, member)
+        after = self.stations.get(mac)
+        if after is not None and not is_to_itself:
+            packet.depends(self._tag(mac, after.member), instead_of=tag)
 
     def _learn(self, mac: bytes, member: str) -> None:
-        station = self.stations.get(mac)
+        station, before = self.stations.get(mac), None
         if station is None:
             if len(self.stations) >= MOST_ADDRESSES:
                 return
@@ -106,8 +125,8 @@ class Bridge:
             station.heard_ns = self._datapath.engine.clock()
             if station.member == member:
                 return
-            station.member = member
-        self._datapath.invalidate(("station", self.name, mac))
+            before, station.member = station.member, member
+        self._datapath.invalidate(self._tag(mac, before))
 
     def _hear(self, mac: bytes, member: str, used_ns: int) -> None:
         station = self.stations.get(mac)

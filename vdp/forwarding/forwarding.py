@@ -11,6 +11,7 @@ from vdp.forwarding.rules import Fields, Rule
 
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
+    from vdp.netlink.events import IPAddress
     from vdp.packet import Packet
 
 
@@ -74,6 +75,24 @@ class Forwarding:
                     self._act(packet, member, rule)
                     return
         self._normal(packet, member)
+
+    def leads_to(self, packet: Packet, member: str, destination: IPAddress, mac: bytes | None) -> str | None:
+        """The member that a packet to `destination`, in a frame to `mac`, goes to from `member`.
+
+        None where that is not certain: rules decide, or the bridge has not learned it.
+        """
+        packet.depends(("rules",))
+        packet.depends(("member", member))
+        bridge = self._bridge_of.get(member)
+        other = self._other_end.get(member)
+        if any(rule.in_port in (None, member) for rule in self._rules):
+            return None
+        if bridge is not None:
+            return bridge.member_of(packet, mac) if mac is not None else None
+        if other is None and self._datapath.routes_from(member):
+            packet.depends(("routes",))
+            return self.routes.member_for(destination)
+        return other
 
     def takes_part(self, member: str) -> bool:
         """Whether anything is configured for what comes in by that member."""

@@ -7,8 +7,10 @@ the header once and asks the handlers of the list "gre_cisco" in order of priori
 from __future__ import annotations
 
 import enum
+import errno
 
 from vdp.links.icmp import IcmpErrors
+from vdp.links.icmp_input import IcmpError
 from vdp.packet import Packet
 from vdp.protocols.ethernet import Ethernet, EtherType
 from vdp.protocols.gre import (
@@ -21,7 +23,7 @@ from vdp.protocols.gre import (
     header_size,
 )
 from vdp.protocols.ip import IPProtocol, IPv4, IPv6
-from vdp.registry import Registry
+from vdp.registry import Registry, RegistryError
 from vdp.verdict import Verdict
 
 OWNER = "vdp"
@@ -44,7 +46,10 @@ class FlagPolicy(enum.Enum):
 
 
 class GreDemux:
-    """gre_init: takes slot 47 of "ip_protocol" and slot 0 of "gre_version"."""
+    """gre_init: takes slot 47 of "ip_protocol" and slot 0 of "gre_version".
+
+    RegistryError EAGAIN where one of them is taken; then the other is not taken either.
+    """
 
     #: Names of the tables and lists, of its own handlers in them, and the bytes that it asks for.
     protocols, version_table = "ip_protocol", "gre_version"
@@ -61,10 +66,25 @@ class GreDemux:
         #: Asked before gre_rcv looks at anything, also about what it would find too short.
         self.before = registry.list(self.before_list)
         self.handlers = registry.list(self.handler_list)
-        registry.table(self.protocols).add(
-            self.receive, slot=IPProtocol.GRE, name=self.receive_name, owner=owner
-        )
-        self.versions.add(self.receive_cisco, slot=GREPROTO_CISCO, name=self.cisco_name, owner=owner)
+        protocols = registry.table(self.protocols)
+        try:
+            taken = protocols.add(
+                self.receive, slot=IPProtocol.GRE, name=self.receive_name, owner=owner, error=self.error
+            )
+            try:
+                self.versions.add(
+                    self.receive_cisco,
+                    slot=GREPROTO_CISCO,
+                    name=self.cisco_name,
+                    owner=owner,
+                    error=self.error_cisco,
+                )
+            except RegistryError:
+                protocols.remove(taken, owner)
+                raise
+        except RegistryError as error:
+            sentence = f"{self.receive_name} can not start: {error.strerror}"
+            raise RegistryError(errno.EAGAIN, sentence) from error
 
     def receive(self, packet: Packet, ip: IPv4 | IPv6) -> Verdict:
         """gre_rcv: at least 12 bytes, a version with a handler.  The front is still the frame's."""
@@ -81,6 +101,27 @@ class GreDemux:
             packet.depends(("handlers", self.versions.name))
             return packet.drop("tunnel_version")
         return self.versions.deliver(version, packet, ip)
+
+    def error(self, packet: Packet, ip: IPv4 | IPv6, icmp: IcmpError) -> Verdict:
+        """gre_err: an ICMP error about GRE that we sent; the packet's front is the quoted IP header."""
+        verdict = self.before.deliver_error(packet, ip, icmp)
+        if verdict is not Verdict.REJECT:
+            return verdict
+        version = self._version(packet.header(GreBase, ip.payload))
+        return self.versions.deliver_error(version, packet, ip, icmp)
+
+    def error_cisco(self, packet: Packet, ip: IPv4 | IPv6, icmp: IcmpError) -> Verdict:
+        """gre_cisco_err: as `receive_cisco`, the quotation's GRE header at the packet's front.
+
+        Of that, what is needed is there down to the key (ip6gre_err; 8 bytes are not enough for a
+        key behind a checksum).  The checksum is not looked at: what it covers is cut.
+        """
+        gre = packet.header(GreBase, ip.payload)
+        if gre.routing:
+            return Verdict.REJECT
+        info = info_of(packet, gre, ip.payload)
+        packet.pull(ip.payload)
+        return self.handlers.deliver_error(packet, ip, info, icmp)
 
     def _version(self, gre: GreBase) -> int:
         """The version, in the bits that count as such."""
@@ -147,18 +188,28 @@ class Gre6Demux(GreDemux):
 
 def parse(packet: Packet, gre: GreBase, at: int) -> TunnelInfo | None:
     """parse_gre_header: the header at `at` as struct tnl_ptk_info; None when it is cut short."""
-    flags = (
-        (GreFlag.CSUM if gre.csum else GreFlag.NONE)
-        | (GreFlag.KEY if gre.key else GreFlag.NONE)
-        | (GreFlag.SEQ if gre.seq else GreFlag.NONE)
-    )
-    size = header_size(flags)
+    size = header_size(flags_of(gre))
     if not packet.has(at + size):
         return None
     packet.require_length(at + size, packet.otherwise("tunnel_truncated"))
+    return info_of(packet, gre, at)
+
+
+def info_of(packet: Packet, gre: GreBase, at: int) -> TunnelInfo:
+    """The same of a header of which only what is before the sequence number must be there."""
+    flags = flags_of(gre)
     offset = 8 if flags & GreFlag.CSUM else 4
     key = None
     if flags & GreFlag.KEY:
         key = packet.header(GreKey, at + offset)
         offset += 4
-    return TunnelInfo(flags, gre.protocol, key, offset if flags & GreFlag.SEQ else None, size)
+    return TunnelInfo(flags, gre.protocol, key, offset if flags & GreFlag.SEQ else None, header_size(flags))
+
+
+def flags_of(gre: GreBase) -> GreFlag:
+    """gre_flags_to_tnl_flags: those that the header's length depends on."""
+    return (
+        (GreFlag.CSUM if gre.csum else GreFlag.NONE)
+        | (GreFlag.KEY if gre.key else GreFlag.NONE)
+        | (GreFlag.SEQ if gre.seq else GreFlag.NONE)
+    )

@@ -10,22 +10,33 @@ from __future__ import annotations
 
 import abc
 import errno
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from vdp.engine.interface import PacketType
+from vdp.engine.interface import Feature, PacketType
 from vdp.header import FillChecksum, FillCopy, FillSequence
-from vdp.links import ecn
+from vdp.links import ecn, gso
+from vdp.links.device import device_class, device_info, random_mac
+from vdp.links.fou import encap_info, push_udp
 from vdp.links.link import Link, LinkError, LinkKind
+from vdp.links.loops import leads_back, warn
+from vdp.links.parameters import MIN_MTU, MOST_SIZE
+from vdp.links.sequencing import sequence_info
+from vdp.links.tunnel_errors import TunnelErrors
 from vdp.links.tunnel_table import TunnelTable, show
-from vdp.protocols.ethernet import Ethernet, EtherType
-from vdp.protocols.gre import GreBase, GreChecksum, GreFlag, GreKey, GreSequence, TunnelInfo, header_size
-from vdp.protocols.ip import IPv4, IPv6
+from vdp.protocols.ethernet import Ethernet, EtherType, format_mac, parse_mac
+from vdp.protocols.gre import GreBase, GreChecksum, GreFlag, GreKey, GreSequence, TunnelInfo
+from vdp.protocols.ip import IPProtocol, IPv4, IPv6
+from vdp.registry import RegistryError
 from vdp.verdict import Verdict
 
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
+    from vdp.links.icmp_input import IcmpError
     from vdp.links.parameters import OuterParameters
-    from vdp.links.paths import Way
+    from vdp.links.paths import Device, Way
+    from vdp.links.udp_input import Ends
     from vdp.netlink.events import IPAddress
     from vdp.netlink.path import Path
     from vdp.packet import Packet
@@ -34,8 +45,6 @@ if TYPE_CHECKING:
 
 ETHERNET_SIZE = 14
 ETH_DATA_LEN = 1500
-#: Of an IPv4 packet (IPV4_MIN_MTU), and so of anything that a link must take.
-MIN_MTU = 68
 #: ttl inherit, and the payload has none to inherit (ip4_dst_hoplimit: net.ipv4.ip_default_ttl).
 DEFAULT_TTL = 64
 INNER: dict[int, type[IPv4 | IPv6]] = {EtherType.IPV4: IPv4, EtherType.IPV6: IPv6}
@@ -45,6 +54,7 @@ class GreTunnel(Link):
     """struct ip_tunnel and struct ip6_tnl."""
 
     parameters: OuterParameters
+    errors: TunnelErrors
     local: IPAddress
     remote: IPAddress
     #: The least MTU that binding to a way gives.
@@ -64,11 +74,18 @@ class GreTunnel(Link):
         super().__init__(datapath, name, kind, parameters)
         self.underlay = underlay
         self.table = table
+        self.path: Path | None = None
+        #: What it is bound to: `link`, as it is now.
+        self.device: Device | None = None
+        self.mac = random_mac() if self.packet_type is PacketType.L2 else None
         self.configure(parameters)
-        engine = datapath.engine
-        self.input_sequence = engine.new_state()
-        # The first number is 1: __gre_xmit counts before it sends (o_seqno++); since 5.18 it is 0.
-        self.output_sequence = engine.new_state(1)
+        engine, sequencing = datapath.engine, parameters.sequencing
+        self.input_sequence = self.own(
+            partial(sequencing.new_input, engine), lambda _: engine.free_state(self.input_sequence)
+        )
+        self.output_sequence = self.own(partial(sequencing.new_output, engine), engine.free_state)
+        self._sequence_rule = parameters.sequencing.rule
+        self.errors = TunnelErrors(self)
 
     def configure(self, parameters: OuterParameters) -> None:
         """Take parameters over; the table and the way are the kind's to see to."""
@@ -76,48 +93,187 @@ class GreTunnel(Link):
         self.local = parameters.local
         self.remote = parameters.remote
         self.up = parameters.up
+        given = getattr(parameters, "mac", None)
+        self.mac = parse_mac(given) if given else self.mac
+
+    def resequence(self) -> None:
+        """Parameters changed: by another rule, numbers are received anew, any one first.
+
+        Else they go on, and those sent in any case (i_seqno, o_seqno).
+        """
+        rule = self.parameters.sequencing.rule
+        if rule is not None and rule != self._sequence_rule:
+            engine, old = self.datapath.engine, self.input_sequence
+            self.input_sequence, self._sequence_rule = self.parameters.sequencing.new_input(engine), rule
+            self.datapath.slowpath.when_revalidated(partial(engine.free_state, old))
 
     @property
-    @abc.abstractmethod
+    def is_permanent(self) -> bool:
+        return self.parameters.fallback
+
+    @property
     def outer_size(self) -> int:
         """Bytes of the outer IP header, with what follows it in front of GRE."""
+        return self.parameters.outer_size
 
     @property
     def header_size(self) -> int:
         """hlen of struct ip_tunnel: what `push_header` puts between outer IP header and payload."""
-        return header_size(self.parameters.output_flags)
+        return self.parameters.header_size
 
     @property
     def overhead(self) -> int:
         """t_hlen: outer IP and GRE header (and, for frames, what they carry: Ethernet)."""
-        return self.outer_size + self.header_size + self.frame_size
+        return self.outer_size + self.encap_size + self.header_size + self.frame_size
+
+    @property
+    def most_outer_size(self) -> int:
+        """`outer_size` of whatever packet."""
+        return self.outer_size
+
+    @property
+    def has_plain_header(self) -> bool:
+        """Whether `push_header` puts nothing but GRE without a sequence number in front of the payload."""
+        if type(self).push_header is not GreTunnel.push_header:
+            return False
+        return not self.parameters.output_flags & GreFlag.SEQ
+
+    @property
+    def features(self) -> Feature:
+        """NETIF_F_GSO_SOFTWARE, where the underlay cuts behind GRE (__gre_tunnel_init)."""
+        return gso.features(self)
+
+    @property
+    def encap_size(self) -> int:
+        """encap_hlen: bytes between outer IP header and GRE."""
+        return self.parameters.encap_size
+
+    @property
+    def outer_protocol(self) -> int:
+        """IP protocol of what follows the outer IP header."""
+        return IPProtocol.UDP if self.parameters.encap_port else IPProtocol.GRE
 
     @property
     def frame_size(self) -> int:
         """Bytes in front of the inner network header: Ethernet's, or none."""
         return ETHERNET_SIZE if self.packet_type is PacketType.L2 else 0
 
+    @property
+    def failure_counters(self) -> tuple[int, ...]:
+        """What a packet that can not be sent moves, beside what says why (ip_tunnel_xmit: tx_error)."""
+        return (self.counters.tx_errors,)
+
+    @property
+    def unaddressed_counters(self) -> tuple[int, ...]:
+        """What one moves that no route gives an outer destination."""
+        return (self.counters.tx_fifo_errors,)
+
+    @property
+    def uncounted_front(self) -> int:
+        """Bytes of what is received that rx_bytes leaves out: of frames ip_tunnel_rcv counts all."""
+        return 0
+
     async def bind(self) -> None:
-        """ip_tunnel_bind_dev: ask for the way to the remote, which the MTU depends on."""
-        path = None
+        """ip_tunnel_bind_dev: ask for the way to the remote, which the MTU depends on.
+
+        LinkError ENODEV where the device that it is to be bound to is not there.
+        """
+        paths, bound_to = self.datapath.paths, self.parameters.link
+        self.device = None
+        if bound_to is not None:
+            self.device = await paths.device(self.underlay, bound_to)
+            if self.device is None:
+                raise LinkError(errno.ENODEV, self.name, f"there is no device {bound_to} to bind it to")
+            self.underlay.tell_devices()
+        path = way = None
         if int(self.remote):
-            paths = self.datapath.paths
-            path = await paths.find(self.underlay, self.remote, self.local, tos=self._fixed_tos())
+            tos = self._fixed_tos()
+            way = paths.way(self.underlay, self.remote, self.local, tos, bound_to)
+            path = await paths.find(self.underlay, self.remote, self.local, tos=tos, device=bound_to)
+        self.datapath.follow(self, way)
         self._bind_to(path)
 
     def path_changed(self, way: Way, path: Path | None) -> None:
-        mine = (self.underlay.name, self.remote, self.local, self._fixed_tos())
-        if (way.port, way.destination, way.source, way.tos) == mine:
-            self._bind_to(path)
+        self._bind_to(path)
+
+    def device_changed(self, port: str, name: str, device: Device | None) -> None:
+        if (port, name) == (self.underlay.name, self.parameters.link):
+            self.device = device
+            self._bind_to(self.path)
+            self.datapath.invalidate(self.table.tag)
 
     def _bind_to(self, path: Path | None) -> None:
-        """The MTU is what the way leaves, but not too little; without one 1500 less the headers."""
-        mtu = ETH_DATA_LEN if path is None else path.mtu
-        self.mtu = self.parameters.mtu or max(self.least_mtu, mtu - self.overhead)
+        """The MTU is what the way leaves, or the device that it is bound to, but not too little.
+
+        Without either it is 1500 less the headers.
+        """
+        if path != self.path:
+            self.datapath.invalidate(self.tag)
+            warn(self, path)
+        self.path = path
+        self.datapath.groups.follow(self.name, self.remote, path)
+        below = path or self.device
+        mtu = (ETH_DATA_LEN if below is None else below.mtu) - self.overhead
+        self.mtu = self.parameters.mtu or max(self.least_mtu, min(mtu, self.most_mtu))
+
+    @property
+    def most_mtu(self) -> int:
+        """What an IP packet has room for behind the headers."""
+        return MOST_SIZE - self.overhead
+
+    def change_mtu(self, mtu: int) -> None:
+        """ip_tunnel_change_mtu: from now on it is that, whatever the way takes."""
+        if not MIN_MTU <= mtu <= self.most_mtu:
+            raise LinkError(
+                errno.EINVAL,
+                self.name,
+                f"mtu is {mtu}, expected {MIN_MTU} to {self.most_mtu}: "
+                f"{MOST_SIZE} less {self.overhead} bytes of headers",
+            )
+        self.parameters = self.parameters.model_copy(update={"mtu": mtu})
+        self.mtu = mtu
+
+    def open(self) -> None:
+        """ipgre_open; Linux has it for gre alone, here a member of its group is whoever has one."""
+        if self.remote.is_multicast:
+            self.datapath.groups.join(self.name, self.underlay, self.path, self.remote)
+        else:
+            self.close()
+
+    def close(self) -> None:
+        """ipgre_close."""
+        self.datapath.groups.leave(self.name)
 
     def addresses(self) -> set[int]:
         local, remote = int(self.local), int(self.remote)
         return {local, remote} if self.remote.is_multicast else {local}
+
+    def peers(self) -> set[int]:
+        return {int(self.remote)}
+
+    def listen(self) -> None:
+        """Have its UDP port's packets come to GRE, where it has one.  LinkError EBUSY: it is another's."""
+        if not self.parameters.encap_port:
+            return
+        udp = self.datapath.udp[self.kind.ip_version]
+        try:
+            udp.listen(self.parameters.encap_port, self.kind.ip_protocol)
+        except RegistryError as error:
+            raise LinkError(errno.EBUSY, self.name, error.strerror or "the UDP port is taken") from error
+        if not self.parameters.encap_csum:
+            udp.take_zero(self._ends())
+
+    def leave(self) -> None:
+        """What `listen` did is over."""
+        if not self.parameters.encap_port:
+            return
+        udp = self.datapath.udp[self.kind.ip_version]
+        udp.leave(self.parameters.encap_port)
+        if not self.parameters.encap_csum:
+            udp.refuse_zero(self._ends())
+
+    def _ends(self) -> Ends:
+        return (self.underlay.number, self.parameters.encap_port, int(self.local), int(self.remote))
 
     # -- receive --------------------------------------------------------------------------
 
@@ -142,6 +298,8 @@ class GreTunnel(Link):
                 info.sequence_offset,
                 self.input_sequence,
                 packet.otherwise("tunnel_sequence", counters.rx_fifo_errors, counters.rx_errors),
+                explicit=self.parameters.sequencing.explicit,
+                late=self.parameters.sequencing.window > 0,
             )
         packet.pull(info.header_size + skip)
         if self.packet_type is PacketType.L2:
@@ -151,7 +309,7 @@ class GreTunnel(Link):
             protocol = packet.header(Ethernet).type
         if not self._ecn_decapsulate(packet, ip, protocol):
             return packet.drop("tunnel_ecn", counters.rx_frame_errors, counters.rx_errors)
-        packet.count(counters.rx)
+        packet.count((counters.rx, -self.uncounted_front))
         packet.set_type(self.packet_type, 0 if self.packet_type is PacketType.L2 else protocol)
         return self.into_cell(packet)
 
@@ -177,32 +335,65 @@ class GreTunnel(Link):
         packet.depends(self.tag)
         protocol = self._payload_protocol(packet)
         inner = self._inner_ip(packet, protocol)
-        if not int(self.remote):
-            # NBMA: no header_ops gave an address, and the inner route is not ours to ask.
-            packet.drop("no_route", self.counters.tx_fifo_errors, self.counters.tx_errors)
+        destination = self._destination(packet, inner)
+        if destination is None:
             return None
-        paths = self.datapath.paths
-        path = paths.lookup(packet, self.underlay, self.remote, self.local, tos=self._fixed_tos())
+        paths, tos, bound_to = self.datapath.paths, self._fixed_tos(), self.parameters.link
+        path = paths.lookup(packet, self.underlay, destination, self.local, tos=tos, device=bound_to)
         if path is None:
-            packet.drop("no_route", self.counters.tx_carrier_errors, self.counters.tx_errors)
+            packet.drop("no_route", self.counters.tx_carrier_errors, *self.failure_counters)
             return None
-        self._fit(packet, inner, path)
+        if leads_back(packet, self, path, destination):
+            packet.drop("tunnel_loop", self.counters.collisions, *self.failure_counters)
+            return None
+        gso.handle_offloads(packet, self, path)
+        self._fit(packet, inner, path, destination)
         if packet.done:
             return None
+        self.errors.signal(packet)
         # iptunnel_xmit counts from the inner network header on: frames without their Ethernet header.
-        packet.count((self.counters.tx, -self.frame_size))
+        packet.account(self.counters.tx, *self._lost_counters(), self.frame_size)
         self.push_header(packet, EtherType.TEB if self.packet_type is PacketType.L2 else protocol)
-        self._push_outer(packet, inner, path)
+        encap = self.parameters.encap_port
+        if encap:
+            push_udp(packet, inner, self.parameters, self.header_size if self.frame_size else None)
+        outer_size = self._push_outer(packet, inner, path, destination)
+        if encap and self.parameters.encap_csum:
+            packet.udp_checksum(self.kind.ip_version, 0, outer_size)
         packet.set_type(PacketType.L3, self.ether_type)
-        return self.underlay.via(path)
+        packet.next_hop = None  # skb_dst_set: from here on the outer route is the packet's
+        # To a group by its way, also where no route leads there but the local address's device does.
+        return self.underlay.via(path, is_bound=bound_to is not None or destination.is_multicast)
+
+    def _destination(self, packet: Packet, inner: IPv4 | IPv6 | None) -> IPAddress | None:
+        """The remote; of a multipoint (NBMA) tunnel the next hop of the packet's route; None: dropped."""
+        if int(self.remote):
+            return self.remote
+        if packet.next_hop is None:
+            packet.drop("no_route", *self.unaddressed_counters, *self.failure_counters)
+            return None
+        found = self._next_hop(inner, packet.next_hop)
+        if found is None:
+            packet.drop("no_route", *self.failure_counters)
+        return found
 
     @abc.abstractmethod
-    def _fit(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path) -> None:
+    def _next_hop(self, inner: IPv4 | IPv6 | None, next_hop: IPAddress) -> IPAddress | None:
+        """The outer destination that a route's next hop stands for (any: the packet's own), if one does."""
+
+    @abc.abstractmethod
+    def _fit(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path, destination: IPAddress) -> None:
         """Drop what may not be sent, or does not fit the path.  `inner` is the payload's IP header."""
 
+    def _lost_counters(self) -> tuple[int, int]:
+        """What counts for a packet that the underlay does not take (iptunnel_xmit_stats); 0: nothing."""
+        return (self.counters.tx_dropped, 0)
+
     @abc.abstractmethod
-    def _push_outer(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path) -> None:
-        """Put the outer IP header in front of the GRE header."""
+    def _push_outer(
+        self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path, destination: IPAddress
+    ) -> int:
+        """Put the outer IP header in front of the GRE header, or of UDP; its size, extensions and all."""
 
     def push_header(self, packet: Packet, protocol: int) -> None:
         """gre_build_header: options from the end, the checksum over everything, at last.
@@ -264,31 +455,34 @@ class GreTunnel(Link):
         return {
             "local": show(self.local),
             "remote": show(self.remote),
-            "class": device_class(parameters) if self.packet_type is PacketType.L3 else "ethernet",
             "underlay": self.underlay.name,
+            **device_info(self),
             "ikey": parameters.input_key,
             "okey": parameters.output_key,
             "iflags": [flag.name.lower() for flag in parameters.input_flags if flag.name],
             "oflags": [flag.name.lower() for flag in parameters.output_flags if flag.name],
             "ttl": parameters.ttl,
             "tos": parameters.tos,
+            "fallback": parameters.fallback,
+            **sequence_info(parameters),
+            **encap_info(parameters),
         }
 
-    def free(self) -> None:
-        super().free()
-        for state in (self.input_sequence, self.output_sequence):
-            self.datapath.engine.free_state(state)
-
-
-def device_class(parameters: OuterParameters) -> str:
-    """IFF_POINTOPOINT, IFF_BROADCAST or neither, as an L3 device's flags say after its remote."""
-    if parameters.remote.is_multicast:
-        return "broadcast"
-    return "multipoint" if parameters.remote.is_unspecified else "point-to-point"
+    def configuration(self) -> dict[str, Any]:
+        said = super().configuration()
+        for name in self.parameters.fallback_values if self.parameters.fallback else ():
+            said.pop(name, None)
+        if self.mac is not None:
+            said["mac"] = format_mac(self.mac)
+        return {name: said[name] for name in type(self.parameters).model_fields if name in said}
 
 
 class GreTunnelKind(LinkKind):
     """What tunnel kinds share: one table of tunnels each."""
+
+    def udp_ports(self, parameters: Any) -> frozenset[int]:
+        port = parameters.encap_port
+        return frozenset((port,) if port else ())
 
     #: What its links are, and the table that they are found in.
     tunnel: ClassVar[type[GreTunnel]]
@@ -297,27 +491,52 @@ class GreTunnelKind(LinkKind):
     def __init__(self) -> None:
         self.table = self.table_type(self.name)
 
+    def report(self, packet: Packet, ip: IPv4 | IPv6, key: int | None, icmp: IcmpError) -> Verdict:
+        """ipgre_err, ip6gre_err: an error about a packet with that outer header and key, if ours sent it."""
+        tunnel = self.table.lookup_sent(packet, ip.source, ip.destination, key)
+        if tunnel is None:
+            return Verdict.REJECT
+        tunnel.errors.note(ip, icmp)
+        return Verdict.RECEIVED
+
     async def newlink(self, datapath: Datapath, name: str, underlay: str, parameters: Any) -> GreTunnel:
-        """ip_tunnel_newlink: LinkError EEXIST for a duplicate; nothing is left of a failed one."""
-        tunnel = self.tunnel(datapath, name, self, parameters, datapath.ports[underlay], self.table)
-        try:
+        """ip_tunnel_newlink, and ip_tunnel_newlink's callers: validate has been, in `parameters`.
+
+        setup and ndo_init, bind, into the table, ndo_open; what was done of that is undone, the
+        last first, when a step fails.  LinkError: EEXIST for a duplicate, ENODEV, EADDRNOTAVAIL.
+        """
+        port = datapath.ports[underlay]
+        self.table.refuse_duplicate(name, port.number, parameters)
+        with ExitStack() as undo:
+            tunnel = self.tunnel(datapath, name, self, parameters, port, self.table)
+            undo.callback(tunnel.free)
             await tunnel.bind()
             self.table.add(tunnel)
-        except Exception:
-            tunnel.free()
-            raise
+            undo.callback(self.table.remove, tunnel)
+            if tunnel.up:
+                undo.callback(tunnel.close)
+                tunnel.open()
+            undo.pop_all()
         datapath.invalidate(self.table.tag)
         return tunnel
 
     async def changelink(self, link: Link, parameters: Any) -> None:
         """ip_tunnel_changelink: other ends, keys and options for a link that goes on forwarding.
 
-        LinkError: EEXIST where another tunnel has these, EINVAL where it would become
-        another class of device (point-to-point, broadcast, neither).
+        LinkError: EEXIST where another tunnel has these, EINVAL where one over IPv4 would become
+        another class of device (point-to-point, broadcast, neither), and of a fallback link.
         """
         assert isinstance(link, GreTunnel)
         before = link.parameters
-        if self.packet_type is PacketType.L3 and device_class(parameters) != device_class(before):
+        if before.fallback or parameters.fallback:
+            raise LinkError(
+                errno.EINVAL, link.name, "what is the fallback link, and what it takes, is for good"
+            )
+        if before.encap_port != parameters.encap_port:
+            sentence = "what it is carried in is for good: its underlay listens for that from the start on"
+            raise LinkError(errno.EOPNOTSUPP, link.name, sentence)
+        is_classed = self.packet_type is PacketType.L3 and self.ip_version == 4
+        if is_classed and device_class(parameters) != device_class(before):
             raise LinkError(
                 errno.EINVAL,
                 link.name,
@@ -327,16 +546,22 @@ class GreTunnelKind(LinkKind):
         link.configure(parameters)
         try:
             self.table.add(link)
-        except LinkError:
+            await link.bind()
+            link.open() if link.up else link.close()
+        except OSError:
+            self.table.remove(link)
             link.configure(before)
             self.table.add(link)
+            with suppress(OSError):  # what was said first is what is wrong
+                await link.bind()
             raise
-        await link.bind()
         link.datapath.invalidate(self.table.tag, link.tag, ("addresses", link.underlay.name))
+        link.resequence()
 
     async def dellink(self, link: Link) -> None:
-        """ip_tunnel_dellink."""
+        """ip_tunnel_dellink; of a fallback link only as the dataplane ends (ip_tunnel_delete_net)."""
         assert isinstance(link, GreTunnel)
+        link.close()
         self.table.remove(link)
         link.datapath.invalidate(self.table.tag, link.tag)
         link.datapath.revalidate()  # no flow counts for it, or outputs to it, when its numbers are free again

@@ -2,17 +2,20 @@
 
 An error is made by the slow path from a copy that the engine sends up, within its
 action_rate; the packet itself is dropped in the engine, so that a flood of them costs
-Python nothing.  It goes back out of the port that the packet came in by.
+Python nothing.  It goes back out of the port that the packet came in by, if the limits
+of vdp.links.icmp_limit allow it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 from vdp.engine import program as act
 from vdp.engine.interface import PacketType, Upcall
+from vdp.links.icmp_limit import IcmpLimits
 from vdp.protocols.ethernet import Ethernet, EtherType, is_group
 from vdp.protocols.ip import (
     DF,
@@ -29,12 +32,14 @@ from vdp.verdict import Verdict
 
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
-    from vdp.packet import Counter, Packet
+    from vdp.packet import Counter as Count
+    from vdp.packet import Packet
 
-DEST_UNREACH, PORT_UNREACH, FRAG_NEEDED = 3, 3, 4
+DEST_UNREACH = 3
+HOST_UNREACH, PORT_UNREACH, FRAG_NEEDED = 1, 3, 4
 #: ICMPv6 (RFC 4443).
-DEST_UNREACH6, PORT_UNREACH6 = 1, 4
-PACKET_TOO_BIG, PARAMETER_PROBLEM = 2, 4
+DEST_UNREACH6, PACKET_TOO_BIG, PARAMETER_PROBLEM = 1, 2, 4
+ADDRESS_UNREACH6, PORT_UNREACH6 = 3, 4
 #: ICMP types that are errors, about which none is sent (RFC 1122 3.2.2); ICMPv6's are below 128.
 ERRORS = frozenset({3, 4, 5, 11, 12})
 #: An error's size at most, IP header included (RFC 1812 4.3.2.3; RFC 4443 2.4 c).
@@ -44,25 +49,48 @@ TTL = 64
 PRECEDENCE, TOS_BITS = 0xC0, 0x1E
 BROADCAST = 0xFFFFFFFF
 
+#: What path MTU discovery lives on, as `what_is_said` has it.
+ABOUT_SIZE = ((4, DEST_UNREACH, FRAG_NEEDED), (6, PACKET_TOO_BIG, 0))
+
+#: What we say, by IP version, type and code.
+MESSAGES = {
+    (4, DEST_UNREACH, HOST_UNREACH): ("ipv4", "host_unreachable"),
+    (4, DEST_UNREACH, PORT_UNREACH): ("ipv4", "port_unreachable"),
+    (4, DEST_UNREACH, FRAG_NEEDED): ("ipv4", "fragmentation_needed"),
+    (6, DEST_UNREACH6, ADDRESS_UNREACH6): ("ipv6", "address_unreachable"),
+    (6, DEST_UNREACH6, PORT_UNREACH6): ("ipv6", "port_unreachable"),
+    (6, PACKET_TOO_BIG, 0): ("ipv6", "packet_too_big"),
+    (6, PARAMETER_PROBLEM, 0): ("ipv6", "parameter_problem"),
+}
+
 Answer = Callable[[bytes, int], bytes | None]  # offending packet, its EtherType
 
 
 class IcmpErrors:
-    """Sends ICMP errors; `sent` counts them."""
+    """Sends ICMP errors; `sent` counts them, by IP version, type and code."""
 
     def __init__(self, datapath: Datapath) -> None:
         self._datapath = datapath
+        self.limits = IcmpLimits(datapath.engine.clock)
         self._unreachable = datapath.add_cookie(partial(self._reply, answer=port_unreachable))
+        self._failure = datapath.add_cookie(partial(self._reply, answer=host_unreachable))
         self._too_big: dict[int, int] = {}  # cookie by MTU
         self._problem: dict[int, int] = {}  # cookie by pointer
-        self.sent = 0
+        self.sent: Counter[tuple[int, int, int]] = Counter()
 
     def port_unreachable(self, packet: Packet) -> Verdict:
         """Drop the packet, as it came in, and tell its sender (tunnel_no_link)."""
         packet.upcall(self._unreachable)
         return packet.drop("tunnel_no_link")
 
-    def too_big(self, packet: Packet, mtu: int, *counters: Counter) -> act.Program:
+    def link_failure(self, packet: Packet, state: int) -> None:
+        """dst_link_failure: tell the sender that its host is not reached, as often as the engine state says.
+
+        The packet goes on.
+        """
+        packet.upcall(self._failure, state)
+
+    def too_big(self, packet: Packet, mtu: int, *counters: Count) -> act.Program:
         """The branch of a packet larger than `mtu`: tell the sender (frag needed, packet too big), drop."""
         cookie = self._too_big.get(mtu)
         if cookie is None:
@@ -70,7 +98,7 @@ class IcmpErrors:
             cookie = self._too_big[mtu] = self._datapath.add_cookie(partial(self._reply, answer=answer))
         return (act.Upcall(cookie), *packet.otherwise("mtu_exceeded", *counters))
 
-    def parameter_problem(self, packet: Packet, pointer: int, reason: str, *counters: Counter) -> Verdict:
+    def parameter_problem(self, packet: Packet, pointer: int, reason: str, *counters: Count) -> Verdict:
         """Drop an IPv6 packet, and tell its sender which byte of it is the cause."""
         cookie = self._problem.get(pointer)
         if cookie is None:
@@ -87,10 +115,14 @@ class IcmpErrors:
             return
         protocol = int.from_bytes(upcall.data[12:14] if is_frame else upcall.meta[6:8], "big")
         error = answer(upcall.data[len(front) :], protocol)
-        if error is not None:
-            self.sent += 1
-            packet_type = PacketType.L2 if is_frame else PacketType.L3
-            self._datapath.send(member.name, front + error, packet_type, protocol)
+        if error is None:
+            return
+        said = what_is_said(error)
+        if not self.limits.allow((upcall.in_port, addressee(error)), said[0], said[1], said in ABOUT_SIZE):
+            return
+        self.sent[said] += 1
+        packet_type = PacketType.L2 if is_frame else PacketType.L3
+        self._datapath.send(member.name, front + error, packet_type, protocol)
 
 
 def port_unreachable(offending: bytes, protocol: int) -> bytes | None:
@@ -99,6 +131,15 @@ def port_unreachable(offending: bytes, protocol: int) -> bytes | None:
         return error4(offending, PORT_UNREACH, 0)
     if protocol == EtherType.IPV6 and may_answer6(offending):
         return error6(offending, DEST_UNREACH6, PORT_UNREACH6, 0)
+    return None
+
+
+def host_unreachable(offending: bytes, protocol: int) -> bytes | None:
+    """ICMP host unreachable (ipv4_link_failure), ICMPv6 address unreachable (ip6_link_failure)."""
+    if protocol == EtherType.IPV4 and may_answer4(offending):
+        return error4(offending, HOST_UNREACH, 0)
+    if protocol == EtherType.IPV6 and may_answer6(offending):
+        return error6(offending, DEST_UNREACH6, ADDRESS_UNREACH6, 0)
     return None
 
 
@@ -186,6 +227,18 @@ def error6(offending: bytes, kind: int, code: int, rest: int) -> bytes:
         )
         + body
     )
+
+
+def what_is_said(error: bytes) -> tuple[int, int, int]:
+    """IP version, ICMP type and code of an error that was made here."""
+    version = error[0] >> 4
+    at = IPv4.SIZE if version == 4 else IPv6.SIZE
+    return version, error[at], error[at + 1]
+
+
+def addressee(error: bytes) -> bytes:
+    """Who it goes to."""
+    return error[16:20] if error[0] >> 4 == 4 else error[24:40]
 
 
 def reply_header(frame: bytes) -> bytes | None:

@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from vdp.packet import Packet
     from vdp.ports.port import Port
 
+LOOPBACK = 1
+#: As over IPv4: of these most is the host's, fragments too.
+SHARED = (IPProtocol.UDP, IPProtocol.ICMPV6)
+#: The routing header of Mobile IPv6 (RFC 6275 6.4).
+HOME_ADDRESS = 2
+
 
 class Ip6Input:
     """The way of an IPv6 packet from an underlay port to a protocol's handler."""
@@ -48,7 +54,9 @@ class Ip6Input:
         if ip.version != 6:
             return packet.drop("ip_header")
         if ip.next_header == IPProtocol.ICMPV6:
-            return self._ndp.receive(packet, port, ip)
+            verdict = self._ndp.receive(packet, port, ip)
+            if verdict is not Verdict.REJECT:
+                return verdict
         if not self._datapath.is_local(packet, port, ip.destination, 6):
             return Verdict.REJECT
         headers, protocol = walk(packet, ip)
@@ -70,22 +78,32 @@ class Ip6Input:
             length = front + IPv6.payload_length.offset
             packet.trim(length, front + IPv6.SIZE, packet.otherwise("parse_bad_length"))
             packet.require_length(ip.payload, packet.otherwise("parse_bad_length"))
+            if is_part and protocol in SHARED:
+                return Verdict.REJECT
             if is_part:
                 return packet.drop("fragment_policy")
+        if ip.to_group and self._datapath.is_own_source(packet, port, ip.source, 6):
+            return packet.drop("tunnel_loopback")
         return self._protocols.deliver(protocol, packet, ip)
 
     @staticmethod
     def _refusal(packet: Packet, ip: IPv6, headers: list[Found]) -> str | None:
         """The reason to drop it; "" where it is another's, None where all is well."""
-        if packet.read_bits(ip.place, IPv6.source.start, 8, "IPv6.source") == 0xFF:
-            return "ip_header"  # ipv6_rcv: a group sends nothing
+        # ipv6_rcv: a group sends nothing, and the loopback address nothing from outside.
+        first = packet.read_bits(ip.place, IPv6.source.start, 8, "IPv6.source")
+        if first == 0xFF or (first == 0 and ip.source == LOOPBACK):
+            return "ip_source"
         for number, header in enumerate(headers):
             if header.kind == HOP_BY_HOP and number:
                 return "ip_header"
-            if header.kind == ROUTING and packet.header(Extension, header.at).segments_left:
-                return ""
+            if header.kind == ROUTING:
+                routing = packet.header(Extension, header.at)
+                if routing.segments_left:
+                    return ""
+                if routing.routing_type == HOME_ADDRESS:
+                    return "ip_header"  # ipv6_rthdr_rcv: it is for who has a home agent
             if header.kind in (HOP_BY_HOP, DESTINATION):
-                for kind, _ in options(packet, header):
+                for kind, _ in options(packet, header, strict=True):
                     if kind < 0:
                         return "ip_header"
                     if kind >> 6:  # RFC 8200 4.2: 00 is to be skipped by who does not know it

@@ -12,27 +12,29 @@ addresses and ports, copied by the engine, so that it costs no megaflow more.
 
 from __future__ import annotations
 
+from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
 from vdp.header import FillCopy, FillLength
-from vdp.links.gre_tunnel import MIN_MTU, GreTunnel, GreTunnelKind
-from vdp.links.parameters import Endpoint6Parameters, Tunnel6Parameters
+from vdp.links.gre_tunnel import GreTunnel, GreTunnelKind
+from vdp.links.parameters import MIN_MTU, Endpoint6Parameters, Tunnel6Parameters
 from vdp.links.tunnel_table import Ip6TunnelTable
-from vdp.protocols.ethernet import EtherType
-from vdp.protocols.ip import IPProtocol, IPv4, IPv6
+from vdp.protocols import ip6
+from vdp.protocols.ethernet import EtherType, Vlan
+from vdp.protocols.ip import IPv4, IPv6, ports_at
 from vdp.protocols.ip6 import (
     DESTINATION,
     ENCAPSULATION_LIMIT,
     PADN,
     EncapsulationLimit,
     options,
-    ports_at,
     walk,
 )
 
 if TYPE_CHECKING:
+    from vdp.netlink.events import IPAddress
     from vdp.netlink.path import Path
     from vdp.packet import Packet
 
@@ -49,26 +51,51 @@ class Ip6Tunnel(GreTunnel):
     least_mtu = IPV6_MIN_MTU
 
     @property
-    def outer_size(self) -> int:
-        """With the encapsulation limit that is sent if the packet inside has none."""
-        return _outer_size(None if self.parameters.encaplimit == "none" else self.parameters.encaplimit)
+    def tag_room(self) -> int:
+        """Bytes by which a frame may be larger than the MTU says: the stage before lets a VLAN tag pass."""
+        return Vlan.SIZE if self.frame_size else 0
+
+    @property
+    def most_outer_size(self) -> int:
+        return _outer_size(0)
+
+    @property
+    def failure_counters(self) -> tuple[int, ...]:
+        """ip6gre_tunnel_xmit: tx_err counts both."""
+        return (self.counters.tx_errors, self.counters.tx_dropped)
+
+    @property
+    def unaddressed_counters(self) -> tuple[int, ...]:
+        """ip6_tnl_xmit_ctl says no before a route is looked at."""
+        return ()
+
+    @property
+    def uncounted_front(self) -> int:
+        """__ip6_tnl_rcv counts after eth_type_trans: frames without their Ethernet header."""
+        return self.frame_size
 
     # -- transmit -------------------------------------------------------------------------
 
-    def _fit(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path) -> None:
+    def _next_hop(self, inner: IPv4 | IPv6 | None, next_hop: IPAddress) -> IPAddress | None:
+        """ip6_tnl_xmit: the neighbour's address, of an IPv6 packet only."""
+        if not isinstance(inner, IPv6):
+            return None
+        return IPv6Address(int(next_hop) or inner.destination)
+
+    def _fit(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path, destination: IPAddress) -> None:
         """ip6gre_xmit_ipv6 and ip6_tnl_xmit: no loop, a limit that allows it, and the path's MTU."""
-        errors = (self.counters.tx_errors, self.counters.tx_dropped)
-        if isinstance(inner, IPv6) and _is_address(packet, inner, int(self.remote)):
+        errors = self.failure_counters
+        if isinstance(inner, IPv6) and _is_address(packet, inner, int(destination)):
             packet.drop("loop_guard", *errors)  # it would come back to where it was sent from
             return
         limit, at = self._limit(packet, inner)
         if limit is not None and limit < 0:
             self.datapath.icmp.parameter_problem(packet, at + 2 - self.frame_size, "loop_guard", *errors)
             return
-        headers = _outer_size(limit) + self.header_size
+        headers = _outer_size(limit) + self.encap_size + self.header_size
         floor = IPV6_MIN_MTU if isinstance(inner, IPv6) else MIN_MTU
         mtu = max(floor, path.mtu - headers - self.frame_size)
-        if mtu < self.mtu:
+        if mtu < self.mtu + self.tag_room:
             too_big = self.datapath.icmp.too_big(packet, mtu, *errors)
             if isinstance(inner, IPv4) and not self.frame_size:
                 packet.fragment(0, mtu, too_big)
@@ -93,14 +120,20 @@ class Ip6Tunnel(GreTunnel):
                     return packet.read(at + 2, 1)[0] - 1, at
         return configured, 0
 
-    def _push_outer(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path) -> None:
+    def _lost_counters(self) -> tuple[int, int]:
+        """ip6tunnel_xmit."""
+        return (self.counters.tx_errors, self.counters.tx_aborted_errors)
+
+    def _push_outer(
+        self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path, destination: IPAddress
+    ) -> int:
         limit, _ = self._limit(packet, inner)
         size = _outer_size(limit)
         tos, ttl = self._outer_tos(inner), self._outer_ttl(inner, size)
         label = self._label_source(packet, inner)
         if limit is not None:
             EncapsulationLimit.push(
-                packet, next_header=IPProtocol.GRE, type=ENCAPSULATION_LIMIT, size=1, limit=limit,
+                packet, next_header=self.outer_protocol, type=ENCAPSULATION_LIMIT, size=1, limit=limit,
                 pad_type=PADN, pad_size=1,
             )  # fmt: skip
         flowlabel = self.parameters.flowlabel
@@ -111,13 +144,14 @@ class Ip6Tunnel(GreTunnel):
             ecn=tos & 3,
             flow_label=flowlabel if isinstance(flowlabel, int) else 0,
             payload_length=FillLength(IPv6.SIZE),
-            next_header=IPProtocol.GRE if limit is None else DESTINATION,
+            next_header=self.outer_protocol if limit is None else DESTINATION,
             hop_limit=ttl,
             source=int(path.source or 0),
-            destination=int(self.remote),
+            destination=int(destination),
         )
         for (at, mask), byte in zip(LABEL, label, strict=False):
             packet.fill(at, FillCopy(size + byte, mask))
+        return size
 
     def _label_source(self, packet: Packet, inner: IPv4 | IPv6 | None) -> tuple[int, ...]:
         """Where the bytes are that the flow label is copied from; none for one that is fixed."""
@@ -128,7 +162,7 @@ class Ip6Tunnel(GreTunnel):
             return tuple(inner.offset + at for at, _ in LABEL)
         source = inner.offset + (IPv4.source if isinstance(inner, IPv4) else IPv6.source).offset
         size = 4 if isinstance(inner, IPv4) else 16
-        ports = _ports4(packet, inner) if isinstance(inner, IPv4) else ports_at(packet, inner)
+        ports = ports_at(packet, inner) if isinstance(inner, IPv4) else ip6.ports_at(packet, inner)
         if ports is None:
             return (source + size - 1, source + size - 1, source + 2 * size - 1)
         return (source + size - 1, ports + 1, ports + 3)
@@ -150,14 +184,6 @@ def _is_address(packet: Packet, ip: IPv6, address: int) -> bool:
         packet.read_bits(ip.place, IPv6.source.start + 8 * at, 8, "IPv6.source") == byte
         for at, byte in enumerate(address.to_bytes(16, "big"))
     )
-
-
-def _ports4(packet: Packet, ip: IPv4) -> int | None:
-    """Where the ports of TCP or UDP behind `ip` are; None where there are none, or it may be cut (no DF)."""
-    if ip.protocol not in (IPProtocol.TCP, IPProtocol.UDP):
-        return None
-    may_not_be_cut = packet.read_bits(ip.place, IPv4.fragment.start + 1, 1, "IPv4.fragment")
-    return ip.payload if may_not_be_cut and packet.has(ip.payload + 4) else None
 
 
 class Ip6TunnelKind(GreTunnelKind):

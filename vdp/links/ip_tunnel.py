@@ -6,23 +6,21 @@ its DF bit, and the path that has to take the packet.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
 
 from vdp.header import FillChecksum, FillId, FillLength
-from vdp.links.gre_tunnel import MIN_MTU, GreTunnel, GreTunnelKind
-from vdp.links.link import LinkKind
-from vdp.links.parameters import EndpointParameters, TunnelParameters
-from vdp.links.tunnel_table import TunnelTable
+from vdp.links.gre_tunnel import GreTunnel, GreTunnelKind
+from vdp.links.parameters import MIN_MTU, EndpointParameters, TunnelParameters
 from vdp.protocols.ethernet import EtherType
-from vdp.protocols.ip import DF, IPProtocol, IPv4, IPv6
+from vdp.protocols.ip import DF, IPv4, IPv6
 
 if TYPE_CHECKING:
-    from vdp.datapath import Datapath
+    from vdp.netlink.events import IPAddress
     from vdp.netlink.path import Path
     from vdp.packet import Packet
-    from vdp.ports.port import Port
 
 
 class IpTunnel(GreTunnel):
@@ -31,30 +29,25 @@ class IpTunnel(GreTunnel):
     parameters: EndpointParameters
     ether_type = EtherType.IPV4
 
-    def __init__(
-        self,
-        datapath: Datapath,
-        name: str,
-        kind: LinkKind,
-        parameters: EndpointParameters,
-        underlay: Port,
-        table: TunnelTable,
-    ) -> None:
-        super().__init__(datapath, name, kind, parameters, underlay, table)
-        self.identification = datapath.engine.new_state(1)
-
-    @property
-    def outer_size(self) -> int:
-        return IPv4.SIZE
-
     # -- transmit -------------------------------------------------------------------------
 
-    def _fit(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path) -> None:
+    def _next_hop(self, inner: IPv4 | IPv6 | None, next_hop: IPAddress) -> IPAddress | None:
+        """rt_nexthop; of an IPv6 packet the neighbour's address where it stands for an IPv4 one."""
+        if inner is None:
+            return None
+        number = int(next_hop) or inner.destination
+        if isinstance(inner, IPv6):
+            # ipv6_addr_type: IPV6_ADDR_COMPATv4; :: and ::1 mean something else.
+            return IPv4Address(number) if 1 < number <= 0xFFFFFFFF else None
+        return IPv4Address(number)
+
+    def _fit(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path, destination: IPAddress) -> None:
         """tnl_update_pmtu: with DF outside, what the path does not take is dropped, and the sender told."""
         mtu = max(MIN_MTU, path.mtu - self.overhead)
         if self._dont_fragment(packet, inner) and mtu < self.mtu:
             too_big = self.datapath.icmp.too_big(packet, mtu, self.counters.tx_errors)
-            packet.require_length(0, too_big, path.mtu - IPv4.SIZE - self.header_size, per_segment=True)
+            most = path.mtu - IPv4.SIZE - self.encap_size - self.header_size
+            packet.require_length(0, too_big, most, per_segment=True)
 
     def _dont_fragment(self, packet: Packet, inner: IPv4 | IPv6 | None) -> int:
         """The outer DF flag: path MTU discovery, or else the inner packet's."""
@@ -65,9 +58,12 @@ class IpTunnel(GreTunnel):
             return 0
         return packet.read_bits(inner.place, IPv4.fragment.start + 1, 1, "IPv4.fragment") * DF
 
-    def _push_outer(self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path) -> None:
+    def _push_outer(
+        self, packet: Packet, inner: IPv4 | IPv6 | None, path: Path, destination: IPAddress
+    ) -> int:
         """iptunnel_xmit."""
         tos = self._outer_tos(inner)
+        source = int(path.source or 0)
         IPv4.push(
             packet,
             version=4,
@@ -75,24 +71,21 @@ class IpTunnel(GreTunnel):
             dscp=tos >> 2,
             ecn=tos & 3,
             total_length=FillLength(),
-            identification=FillId(self.identification),
+            identification=FillId(self.datapath.identifications.of(source, int(destination))),
             fragment=self._dont_fragment(packet, inner),
             ttl=self._outer_ttl(inner, IPv4.SIZE),
-            protocol=IPProtocol.GRE,
+            protocol=self.outer_protocol,
             checksum=FillChecksum(0, IPv4.SIZE),
-            source=int(path.source or 0),
-            destination=int(self.remote),
+            source=source,
+            destination=int(destination),
         )
+        return IPv4.SIZE
 
     # -- both -----------------------------------------------------------------------------
 
     def fill_info(self) -> dict[str, Any]:
         parameters = self.parameters
         return super().fill_info() | {"pmtudisc": parameters.pmtudisc, "ignore_df": parameters.ignore_df}
-
-    def free(self) -> None:
-        super().free()
-        self.datapath.engine.free_state(self.identification)
 
 
 class IpTunnelKind(GreTunnelKind):

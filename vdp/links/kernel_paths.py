@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vdp.engine.interface import PortType
+from vdp.links.paths import Device
 from vdp.netlink.events import IPAddress
 from vdp.netlink.path import NoRoute, Path
 
@@ -20,10 +21,17 @@ class KernelPaths:
     def __init__(self, system: System) -> None:
         self._system = system
 
-    async def find(self, port: Port, destination: IPAddress, source: IPAddress | None, tos: int) -> Path:
-        """ip_route_output_key for the port; NoRoute where the kernel has none."""
+    async def find(
+        self,
+        port: Port,
+        destination: IPAddress,
+        source: IPAddress | None,
+        tos: int,
+        device: str | None = None,
+    ) -> Path:
+        """ip_route_output_key for the port, and the device if one is named; NoRoute where there is none."""
         netlink = await self._system.netlink(port.netns)
-        interface = port.device if port.type is PortType.PACKET else None
+        interface = port.device if port.type is PortType.PACKET else device
         try:
             path = await netlink.path(destination, source, interface, tos)
         except NoRoute:
@@ -33,6 +41,11 @@ class KernelPaths:
             path = await netlink.path(destination, None, interface, tos)
         # The answer about IPv6 names the address that the kernel would choose, whatever was asked.
         return path if source is None else replace(path, source=source)
+
+    async def device(self, port: Port, name: str) -> Device | None:
+        """__dev_get_by_name in the port's namespace."""
+        link = (await self._system.netlink(port.netns)).link(name)
+        return None if link is None else Device(link.index, link.mtu, link.hard_header_len)
 
     async def resolve(self, port: Port, path: Path) -> bool:
         """Have the kernel resolve the next hop (neigh_event_send); whether it answered."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import abc
 import errno
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel
@@ -17,7 +19,8 @@ from vdp.verdict import Verdict
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
     from vdp.engine import program as act
-    from vdp.links.paths import Way
+    from vdp.links.paths import Device, Way
+    from vdp.links.tunnel_errors import TunnelErrors
     from vdp.netlink.path import Path
     from vdp.packet import Packet
     from vdp.stages.pipeline import Egress
@@ -28,6 +31,9 @@ class LinkError(OSError):
 
     def __init__(self, number: int, name: str, sentence: str) -> None:
         super().__init__(number, f"{name}: {sentence} ({os.strerror(number)})")
+
+    def __str__(self) -> str:
+        return f"link {self.strerror}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +62,10 @@ class LinkCounters:
 class Link(abc.ABC):
     """A tunnel device.  Its GRO cell is the engine port `number`: what it receives comes in by that."""
 
-    #: A super-packet is cut and its checksums are finished before headers go on it.
-    features: ClassVar[Feature] = Feature.NONE
+    #: The way that it is told of (`Datapath.follow`).
+    way: Way | None = None
+    #: What came of ICMP errors about its packets; None for a kind that does not look at them.
+    errors: TunnelErrors | None = None
 
     def __init__(self, datapath: Datapath, name: str, kind: LinkKind, parameters: BaseModel) -> None:
         self.datapath = datapath
@@ -66,12 +74,44 @@ class Link(abc.ABC):
         self.parameters = parameters
         self.mtu = 1500
         self.up = True
-        self.number = datapath.add_cell(name, kind.packet_type)
-        self.counters = LinkCounters(*(datapath.engine.new_counter() for _ in LinkCounters.names()))
+        self.gro = True
+        self._owned: list[tuple[Callable[[int], None], int]] = []
+        datapath.half_made[name] = self  # until newlink has ended
+        self.number = self.own(partial(datapath.add_cell, name, kind.packet_type), datapath.remove_cell)
+        self.counters = LinkCounters(*(self.new_counter() for _ in LinkCounters.names()))
+
+    def own(self, take: Callable[[], int], give: Callable[[int], None]) -> int:
+        """Take something of the engine, which `free` gives back, the last taken first (ip_tunnel_init)."""
+        number = take()
+        self._owned.append((give, number))
+        return number
+
+    def new_counter(self) -> int:
+        """An engine counter that goes with the link."""
+        return self.own(self.datapath.engine.new_counter, self.datapath.engine.free_counter)
+
+    def new_state(self, initial: int = 0) -> int:
+        """An engine state that goes with the link."""
+        return self.own(partial(self.datapath.engine.new_state, initial), self.datapath.engine.free_state)
+
+    @property
+    def uncut(self) -> int:
+        """gre_handle_offloads: an error is tx_dropped."""
+        return self.counters.tx_dropped
+
+    @property
+    def features(self) -> Feature:
+        """What need not be settled before headers go on: nothing; all is cut, and checksums are finished."""
+        return Feature.NONE
 
     @property
     def packet_type(self) -> PacketType:
         return self.kind.packet_type
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether it goes with the dataplane only."""
+        return False
 
     @property
     def tag(self) -> tuple[str, str]:
@@ -90,9 +130,43 @@ class Link(abc.ABC):
         """Outer destinations, of the kind's IP version, of packets for it; 0: any of the host's own."""
         return set()
 
-    def path_changed(self, way: Way, path: Path | None) -> None:
-        """A way out of this host is another now; None: there is none any more."""
+    def peers(self) -> set[int]:
+        """Outer sources of packets for it: taken even if they are addresses of this host; 0: any."""
+        return set()
+
+    def open(self) -> None:
+        """ndo_open: it is being set up.  LinkError EADDRNOTAVAIL."""
         return
+
+    def close(self) -> None:
+        """ndo_stop: it is being set down, or taken away."""
+        return
+
+    def path_changed(self, way: Way, path: Path | None) -> None:
+        """The way that it follows (`Datapath.follow`) is another now; None: there is none any more."""
+        return
+
+    def device_changed(self, port: str, name: str, device: Device | None) -> None:
+        """A device that some link over `port` is bound to is another now; None: it is gone."""
+        return
+
+    def change_mtu(self, mtu: int) -> None:
+        """ndo_change_mtu; LinkError EINVAL where that is no MTU for it."""
+        self.mtu = mtu
+
+    def change_gro(self, gro: bool) -> None:
+        """NETIF_F_GRO: whether its cell joins what it receives."""
+        self.gro = gro
+        features = self.datapath.joined if gro else Feature.NONE
+        self.datapath.engine.set_port_features(self.number, features)
+
+    def configuration(self) -> dict[str, Any]:
+        """What a `[[link]]` table must say to make it again: fill_info, in a configuration's words."""
+        said = self.parameters.model_dump(mode="json", exclude_unset=True, exclude_none=True)
+        if "up" in type(self.parameters).model_fields:
+            said.pop("up", None)
+            said |= {} if self.up else {"up": False}
+        return said
 
     def too_big(self, packet: Packet) -> act.Program:
         """What becomes of a packet larger than the MTU: its sender is told, if it asked to be (DF)."""
@@ -116,10 +190,11 @@ class Link(abc.ABC):
         return result
 
     def free(self) -> None:
-        """Give the cell and the counters back to the engine."""
-        self.datapath.remove_cell(self.number)
-        for name in LinkCounters.names():
-            self.datapath.engine.free_counter(getattr(self.counters, name))
+        """Give all that it took back to the engine (ip_tunnel_dev_free).  May be called twice."""
+        self.datapath.follow(self, None)
+        while self._owned:
+            give, number = self._owned.pop()
+            give(number)
 
 
 class LinkKind(abc.ABC):
@@ -132,6 +207,14 @@ class LinkKind(abc.ABC):
     ip_protocol: ClassVar[int] = IPProtocol.GRE
     #: IP version of their underlay: 4 or 6.
     ip_version: ClassVar[int] = 4
+
+    def udp_ports(self, parameters: Any) -> frozenset[int]:
+        """UDP ports that such a link receives by, in place of its IP protocol; none: by that.
+
+        Its underlay is shown those ports' packets and no other UDP, and the host is kept from
+        refusing them.
+        """
+        return frozenset()
 
     @abc.abstractmethod
     async def newlink(self, datapath: Datapath, name: str, underlay: str, parameters: Any) -> Link:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from vdp.config.values import Kind, refuse
-from vdp.protocols.gre import GreFlag
+from vdp.config.values import DeviceName, Kind, Mac, refuse
+from vdp.links.sequencing import SequenceParameters, Sequencing
+from vdp.protocols.ethernet import Ethernet
+from vdp.protocols.gre import GreFlag, header_size
+from vdp.protocols.ip import IPv4, IPv6
+from vdp.protocols.ip6 import EncapsulationLimit
+from vdp.protocols.udp import GRE_UDP_PORT, Udp
 
 ANY = IPv4Address(0)
 ANY6 = IPv6Address(0)
+#: Of an IPv4 packet (IPV4_MIN_MTU), and so of anything that a link must take.
+MIN_MTU = 68
+#: Most that may be sent, headers and all (ip_tunnel_change_mtu): whole units of 8 bytes.
+MOST_SIZE = 0xFFF8
+#: What a fallback link may have.
+FALLBACK_KEYS = frozenset({"fallback", "mtu", "mac", "up"})
 
 
 def _address(value: Any) -> IPv4Address:
@@ -60,6 +71,7 @@ class OuterParameters(BaseModel):
     if TYPE_CHECKING:
         local: IPv4Address | IPv6Address
         remote: IPv4Address | IPv6Address
+        encap_csum: bool
 
     ttl: Octet | Literal["inherit"] = Field(
         "inherit", description="TTL of the outer header; inherit: the inner packet's"
@@ -67,10 +79,82 @@ class OuterParameters(BaseModel):
     tos: Octet | Literal["inherit"] = Field(
         0, description="TOS of the outer header; inherit: the inner packet's"
     )
-    mtu: Annotated[int, Field(ge=68, le=65535)] | None = Field(
-        None, description="MTU of the link; else what the way to the remote leaves"
+    mtu: Annotated[int, Field(ge=MIN_MTU, le=MOST_SIZE)] | None = Field(
+        None, description="MTU of the link, at most 65528 less its headers; else what the way leaves"
     )
     up: bool = Field(True, description="administratively up")
+    link: DeviceName | None = Field(
+        None,
+        description="device that the tunnel is bound to: it sends by that, and of what comes in by it "
+        "has the first choice",
+    )
+    fallback: bool = Field(
+        False,
+        description="takes what no other link of its kind and underlay does, as gre0 and gretap0 do; "
+        "has no other key but `mtu`, `mac` and `up`",
+    )
+
+    #: What a fallback link has in place of the defaults: the kernel's struct is all zeros.
+    fallback_values: ClassVar[dict[str, Any]] = {}
+    #: Bytes of what is carried in front of its network header.
+    frame_size: ClassVar[int] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fallback_has_none(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("fallback") is not True:
+            return given
+        extra = sorted(given.keys() - FALLBACK_KEYS)
+        if extra:
+            names = " and ".join(filter(None, (", ".join(extra[:-1]), extra[-1])))
+            raise ValueError(
+                f"a fallback link takes what no other does, from anywhere and with any key: leave out {names}"
+            )
+        return {**cls.fallback_values, **given}
+
+    @model_validator(mode="after")
+    def _mtu_leaves_room(self) -> Self:
+        if self.mtu is not None and self.mtu > MOST_SIZE - self.overhead:
+            raise ValueError(
+                f"mtu is {self.mtu}, expected {MIN_MTU} to {MOST_SIZE - self.overhead}: "
+                f"{MOST_SIZE} less {self.overhead} bytes of headers"
+            )
+        return self
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What no two links of a kind on one underlay may both have (ip_tunnel_find)."""
+        return (self.local, self.remote, self.input_key, self.link, self.encap_port)
+
+    @property
+    def outer_size(self) -> int:
+        """Bytes of the outer IP header, with what follows it in front of GRE."""
+        raise NotImplementedError
+
+    @property
+    def header_size(self) -> int:
+        """hlen of struct ip_tunnel: bytes between the outer IP header and what is carried."""
+        return header_size(self.output_flags)
+
+    @property
+    def encap_port(self) -> int:
+        """UDP port that its packets go to, and are taken from; 0: they are not in UDP."""
+        return 0
+
+    @property
+    def encap_source(self) -> int | None:
+        """UDP port that they come from; None: one that the flow inside decides."""
+        return None
+
+    @property
+    def encap_size(self) -> int:
+        """encap_hlen: bytes between the outer IP header and GRE."""
+        return Udp.SIZE if self.encap_port else 0
+
+    @property
+    def overhead(self) -> int:
+        """t_hlen: outer IP and GRE header (and, for frames, what they carry: Ethernet)."""
+        return self.outer_size + self.encap_size + self.header_size + self.frame_size
 
     @property
     def input_key(self) -> int | None:
@@ -82,6 +166,11 @@ class OuterParameters(BaseModel):
         return None
 
     @property
+    def sent_key(self) -> int | None:
+        """What tells packets that it sent from others', when an ICMP error quotes one."""
+        return self.output_key
+
+    @property
     def input_flags(self) -> GreFlag:
         """i_flags of struct ip_tunnel_parm."""
         return _flags(False, self.input_key is not None, False)
@@ -91,6 +180,11 @@ class OuterParameters(BaseModel):
         """o_flags of struct ip_tunnel_parm."""
         return _flags(False, self.output_key is not None, False)
 
+    @property
+    def sequencing(self) -> Sequencing:
+        """How sequence numbers are kept, where the header has them."""
+        return Sequencing(checked=bool(self.input_flags & GreFlag.SEQ))
+
 
 class EndpointParameters(OuterParameters):
     """What every IPv4 tunnel has: its ends, and the outer IP header.  Kinds add to it."""
@@ -99,6 +193,12 @@ class EndpointParameters(OuterParameters):
     remote: Address = Field(ANY, description="the other end; any for a multipoint (NBMA) tunnel")
     pmtudisc: bool = Field(True, description="set DF on the outer header")
     ignore_df: bool = Field(False, description="do not take DF over from the inner header")
+
+    fallback_values = {"pmtudisc": False}
+
+    @property
+    def outer_size(self) -> int:
+        return IPv4.SIZE
 
     @model_validator(mode="after")
     def _endpoints_agree(self) -> Self:
@@ -131,6 +231,13 @@ class Endpoint6Parameters(OuterParameters):
         4, description="tunnel encapsulation limit (RFC 2473) that is sent along; none: no such option"
     )
 
+    fallback_values = {"ttl": "inherit", "flowlabel": 0, "encaplimit": 0}
+
+    @property
+    def outer_size(self) -> int:
+        """With the encapsulation limit that is sent if the packet inside has none."""
+        return IPv6.SIZE + (0 if self.encaplimit == "none" else EncapsulationLimit.SIZE)
+
     @model_validator(mode="after")
     def _endpoints_agree(self) -> Self:
         if self.remote.is_multicast and self.local == ANY6:
@@ -140,7 +247,49 @@ class Endpoint6Parameters(OuterParameters):
         return self
 
 
-class GreParameters(OuterParameters):
+class FrameParameters(OuterParameters):
+    """What a tunnel has that carries Ethernet frames; the last of the classes that a kind's are made of."""
+
+    mac: Mac | None = Field(
+        None, description="MAC address of the link; else a random one, which it keeps as long as it lives"
+    )
+
+    frame_size = Ethernet.SIZE
+
+
+class EncapParameters(OuterParameters):
+    """What GRE is carried in (struct ip_tunnel_encap): IP, or UDP on top of it (RFC 8086)."""
+
+    encap: Literal["none", "udp"] = Field(
+        "none", description="udp: GRE-in-UDP (RFC 8086), both ways; other packets are not the link's then"
+    )
+    encap_dport: Annotated[int, Field(ge=1, le=65535)] = Field(
+        GRE_UDP_PORT, description="UDP port that is sent to, and listened on"
+    )
+    encap_sport: Annotated[int, Field(ge=1, le=65535)] | Literal["auto"] = Field(
+        "auto", description="UDP source port; auto: 49152 to 65535, by the flow inside"
+    )
+    encap_csum: bool = Field(
+        True, description="UDP checksums; false: sent without, and over IPv6 taken without (RFC 6936)"
+    )
+
+    @model_validator(mode="after")
+    def _encap_agrees(self) -> Self:
+        extra = sorted(self.model_fields_set & {"encap_dport", "encap_sport", "encap_csum"})
+        if extra and self.encap == "none":
+            raise ValueError(f'{extra[0]} without encap = "udp": add that, or leave it out')
+        return self
+
+    @property
+    def encap_port(self) -> int:
+        return self.encap_dport if self.encap == "udp" else 0
+
+    @property
+    def encap_source(self) -> int | None:
+        return None if self.encap_sport == "auto" else self.encap_sport
+
+
+class GreParameters(SequenceParameters, EncapParameters):
     """Options of a GRE header.  `key`, `csum` and `seq` set both directions."""
 
     key: Key | None = Field(None, description="key of both directions: a number or dotted quad")
@@ -181,11 +330,19 @@ class GreParameters(OuterParameters):
 
 
 class TunnelParameters(EndpointParameters, GreParameters):
-    """Options of kinds gre and gretap."""
+    """Options of kind gre."""
+
+
+class TapParameters(TunnelParameters, FrameParameters):
+    """Options of kind gretap."""
 
 
 class Tunnel6Parameters(Endpoint6Parameters, GreParameters):
-    """Options of kinds ip6gre and ip6gretap."""
+    """Options of kind ip6gre."""
+
+
+class Tap6Parameters(Tunnel6Parameters, FrameParameters):
+    """Options of kind ip6gretap."""
 
 
 def _flags(csum: bool, key: bool, seq: bool) -> GreFlag:

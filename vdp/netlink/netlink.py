@@ -149,7 +149,7 @@ class Netlink:
         try:
             answers = await self._api.route("get", **query)
         except NetlinkError as refused:
-            raise NoRoute(target, refused.code, _sentence(refused)) from None
+            raise NoRoute(target, refused.code, _sentence(refused), query.get("src")) from None
         return await self._path_from(answers[0], target)
 
     async def resolve(self, next_hop: IPAddress | str, ifindex: int, timeout: float = 3.0) -> bytes | None:

@@ -33,8 +33,9 @@ class Path:
 class NoRoute(OSError):
     """The kernel has no way to the destination; errno and sentence are the kernel's."""
 
-    def __init__(self, destination: IPAddress, code: int, sentence: str) -> None:
-        super().__init__(code, f"no route to {destination}: {sentence}")
+    def __init__(self, destination: IPAddress, code: int, sentence: str, source: str | None = None) -> None:
+        sender = f" from {source}" if source is not None else ""
+        super().__init__(code, f"no route to {destination}{sender}: {sentence}")
         self.destination = destination
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import enum
+from typing import TYPE_CHECKING
 
 from vdp.header import Bits, Header
+
+if TYPE_CHECKING:
+    from vdp.packet import Packet
 
 DF = 0x4000  # flags and fragment offset, as one 16-bit field
 MF = 0x2000
@@ -43,10 +47,13 @@ class IPv4(Header):
     source = Bits(32)
     destination = Bits(32)
 
+    #: Bytes behind the options that somebody has taken already (UDP, around what it carries).
+    extension_size = 0
+
     @property
     def payload(self) -> int:
         """Where the payload begins, from the packet's front: behind the options."""
-        return self.offset + self.ihl * 4
+        return self.offset + self.ihl * 4 + self.extension_size
 
     @property
     def to_group(self) -> bool:
@@ -91,6 +98,14 @@ class Ports(Header):
 
     source = Bits(16)
     destination = Bits(16)
+
+
+def ports_at(packet: Packet, ip: IPv4) -> int | None:
+    """Where the ports of TCP or UDP behind `ip` are; None where there are none, or it may be cut (no DF)."""
+    if ip.protocol not in (IPProtocol.TCP, IPProtocol.UDP):
+        return None
+    may_not_be_cut = packet.read_bits(ip.place, IPv4.fragment.start + 1, 1, "IPv4.fragment")
+    return ip.payload if may_not_be_cut and packet.has(ip.payload + Ports.SIZE) else None
 
 
 def is_multicast(address: int) -> bool:

@@ -107,24 +107,32 @@ def is_fragment(header: Fragment) -> bool:
     return bool(header.more or header.offset_units)
 
 
-def options(packet: Packet, header: Found) -> Iterator[tuple[int, int]]:
+def options(packet: Packet, header: Found, *, strict: bool = False) -> Iterator[tuple[int, int]]:
     """Type and place of each option in a hop-by-hop or destination options header, padding left out.
 
-    Ends where an option would reach beyond its header: with type -1.
+    Ends where an option would reach beyond its header: with type -1.  strict: also where there is
+    more padding than to the next 8 bytes, or padding that is not zero (ip6_parse_tlv since 3.8).
     """
-    at, end = header.at + 2, header.at + header.size
+    at, end, padding = header.at + 2, header.at + header.size, 0
     while at < end:
-        kind = packet.header(Pad, at).type
-        if kind == PAD1:
-            at += 1
-            continue
-        size = Option.SIZE + packet.header(Option, at).size if at + Option.SIZE <= end else UNIT * 256
+        kind, size = packet.header(Pad, at).type, 1
+        if kind != PAD1:
+            size = Option.SIZE + packet.header(Option, at).size if at + Option.SIZE <= end else UNIT * 256
         if at + size > end:
             yield -1, at
             return
-        if kind != PADN:
+        padding = padding + size if kind in (PAD1, PADN) else 0
+        if strict and (padding >= UNIT or (kind == PADN and _is_filled(packet, at, size))):
+            yield -1, at
+            return
+        if kind not in (PAD1, PADN):
             yield kind, at
         at += size
+
+
+def _is_filled(packet: Packet, at: int, size: int) -> bool:
+    """Whether there is something in a PadN of that size."""
+    return size > Option.SIZE and any(packet.read(at + Option.SIZE, size - Option.SIZE))
 
 
 def ports_at(packet: Packet, ip: IPv6) -> int | None:
