@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import pytest
 
 from tests.datapath.conftest import lab, pytest_runtest_makereport
 from tests.interop import kernel
+from tests.interop.oracle import KernelOracle
 from tests.lab import Lab
 
 __all__ = ["kernel_guest", "lab", "ovs_installed", "pytest_runtest_makereport"]
@@ -33,3 +35,10 @@ def kernel_guest() -> Iterator[kernel.Guest]:
         pytest.skip(f"needs kernel_peer.py (name it in {kernel.VARIABLE})")
     with Lab() as made, kernel.Guest(module, made.host("kernel")) as guest:
         yield guest
+
+
+@pytest.fixture(scope="module")
+def oracle(kernel_guest: kernel.Guest) -> Iterator[KernelOracle]:
+    """The guest as one of two sides that are compared."""
+    with contextlib.closing(KernelOracle(kernel_guest)) as made:
+        yield made

@@ -1,7 +1,7 @@
 """Packets for a tunnel that are as they should be, and packets that are not: groups for the oracle.
 
-The outer packet goes to GUEST_ADDRESS.  Each packet carries its number in the inner
-payload, so that no two are alike.
+The outer packet goes to the guest, over the IP of the link's kind.  Each packet carries
+its number in the inner payload, so that no two are alike.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from scapy.layers.l2 import ARP, Ether
 from scapy.packet import Packet, Raw
 from scapy.utils import checksum
 
-from tests.interop.kernel import GUEST_ADDRESS
+from tests.interop.kernel import GUEST_ADDRESS, GUEST_ADDRESS6
 from tests.interop.oracle import GUEST_MAC, PEER_MAC, LinkSpec
 
 CSUM, ROUTING, KEY, SEQ = 0x8000, 0x4000, 0x2000, 0x1000
 IPV4, ARP_TYPE, IPV6, TEB, WCCP, MPLS, LOOPBACK = 0x0800, 0x0806, 0x86DD, 0x6558, 0x883E, 0x8847, 0x9000
-REMOTE = "192.0.2.9"
+REMOTE, REMOTE6 = "192.0.2.9", "2001:db8::9"
 NUMBER = 42
 OPTIONS = [c | k | s for c, k, s in itertools.product((0, CSUM), (0, KEY), (0, SEQ))]
 _numbers = itertools.count(1)
@@ -34,16 +34,23 @@ def letters(flags: int) -> str:
     return "".join(n for n, bit in (("C", CSUM), ("K", KEY), ("S", SEQ)) if flags & bit) or "plain"
 
 
+def parameters(word: int) -> dict[str, Any]:
+    """What a link is given that these options are for."""
+    on: dict[str, Any] = {"csum": True} if word & CSUM else {}
+    on |= {"key": NUMBER} if word & KEY else {}
+    return on | ({"seq": True} if word & SEQ else {})
+
+
 def inner4(size: int = 24, **fields: Any) -> bytes:
     """An IPv4 datagram whose payload is its number."""
     head = IP(**{"src": "10.9.0.1", "dst": "10.8.0.1", "ttl": 33, **fields})
     return bytes(head / UDP(sport=1000, dport=2000) / Raw(b"#%06x" % next(_numbers) + bytes(size - 7)))
 
 
-def inner6(**fields: Any) -> bytes:
+def inner6(size: int = 7, **fields: Any) -> bytes:
     """An IPv6 datagram, likewise."""
-    head = IPv6(src="2001:db8:9::1", dst="2001:db8:8::1", hlim=33, **fields)
-    return bytes(head / UDP(sport=1000, dport=2000) / Raw(b"#%06x" % next(_numbers)))
+    head = IPv6(**{"src": "2001:db8:9::1", "dst": "2001:db8:8::1", "hlim": 33, **fields})
+    return bytes(head / UDP(sport=1000, dport=2000) / Raw(b"#%06x" % next(_numbers) + bytes(size - 7)))
 
 
 def frame(packet: bytes | Packet, **fields: Any) -> bytes:
@@ -82,6 +89,12 @@ def outer(payload: bytes, **fields: Any) -> bytes:
     return bytes(Ether(src=PEER_MAC, dst=GUEST_MAC) / head / Raw(payload))
 
 
+def outer6(payload: bytes, **fields: Any) -> bytes:
+    """The same over IPv6; extension headers, if there are any, are in front of the payload."""
+    head = IPv6(**{"src": REMOTE6, "dst": GUEST_ADDRESS6, "nh": 47, **fields})
+    return bytes(Ether(src=PEER_MAC, dst=GUEST_MAC, type=IPV6) / head / Raw(payload))
+
+
 class Stream:
     """Packets for one link: with the options it wants, and sequence numbers that go up."""
 
@@ -106,9 +119,21 @@ class Stream:
             **given,
         )
 
+    def outer(self, payload: bytes, tos: int = 0, **fields: Any) -> bytes:
+        """The frame on the underlay from the link's remote; `tos` is the traffic class, too."""
+        remote = self.spec.parameters["remote"]
+        if self.spec.version == 6:
+            return outer6(payload, **{"src": remote, "tc": tos, **fields})
+        return outer(payload, **{"src": remote, "tos": tos, **fields})
+
+    @property
+    def least(self) -> int:
+        """Bytes behind the outer IP header that gre_rcv asks for: those of the family's time."""
+        return 16 if self.spec.version == 6 else 12
+
     def packet(self, payload: bytes | None = None, protocol: int | None = None, **fields: Any) -> bytes:
         """The same as a frame on the underlay."""
-        return outer(self.gre(payload, protocol, **fields), src=self.spec.parameters["remote"])
+        return self.outer(self.gre(payload, protocol, **fields))
 
 
 def header_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
@@ -124,16 +149,18 @@ def header_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     summed = [(flags, by) for flags in OPTIONS if flags & CSUM for by in (1, 0x100, 0x8000)]
     yield f"{name} bad checksum", [stream.packet(word=flags, spoil=by) for flags, by in summed]
     whole = stream.gre()
-    remote = stream.spec.parameters["remote"]
     ethernet = 14 if stream.spec.is_frames else 0
     front = len(whole) - len(stream.payload()) + ethernet
-    yield f"{name} cut in the headers", [outer(whole[:n], src=remote) for n in range(max(12, front))]
+    header = front - ethernet
+    yield f"{name} cut in the headers", [stream.outer(whole[:n]) for n in range(header)]
+    yield f"{name} cut below the least", [stream.outer(stream.gre()[:n]) for n in range(header, stream.least)]
     longer = range(front + 20, len(whole))
-    yield f"{name} cut behind them", [outer(stream.gre()[:size], src=remote) for size in longer]
+    yield f"{name} cut behind them", [stream.outer(stream.gre()[:size]) for size in longer]
     payload = stream.payload()
-    least = max(ethernet, 12 + ethernet - front)
-    yield f"{name} short Ethernet header", [stream.packet(payload[:n]) for n in range(12 - front, ethernet)]
-    yield f"{name} short inner header", [stream.packet(payload[:n]) for n in range(least, ethernet + 20)]
+    room = max(0, stream.least - header)
+    yield f"{name} short Ethernet header", [stream.packet(payload[:n]) for n in range(room, ethernet)]
+    short = range(max(ethernet, room), ethernet + 20)
+    yield f"{name} short inner header", [stream.packet(payload[:n]) for n in short]
     yield f"{name} short payload", [stream.packet(payload[:n]) for n in range(ethernet + 20, len(payload))]
 
 
@@ -190,8 +217,7 @@ def ecn_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
 def _marked(stream: Stream, packet: bytes, protocol: int, ecn: int) -> bytes:
     if stream.spec.is_frames:
         packet, protocol = frame(packet, type=protocol), TEB
-    remote = stream.spec.parameters["remote"]
-    return outer(stream.gre(packet, protocol), tos=0xB8 | ecn, src=remote)
+    return stream.outer(stream.gre(packet, protocol), tos=0xB8 | ecn)
 
 
 def outer_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
@@ -241,6 +267,8 @@ def protocol_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     for protocol in (0, 1, 0x05DC, 0x05FF, 0x0600, IPV6, ARP_TYPE, MPLS, 0x8848, 0x8863, LOOPBACK, 0x880B,
                      0x88BE, 0x22EB, 0xFFFF):  # fmt: skip
         yield f"{name} protocol {protocol:#06x}", [stream.packet(protocol=protocol) for _ in range(2)]
+    if not stream.spec.is_frames:
+        yield f"{name} a frame", [stream.packet(frame(inner4()), TEB)]
     yield f"{name} inner IPv6", [stream.packet(inner6(), IPV6)]
     yield f"{name} type says IPv4 but is IPv6", [stream.packet(inner6(), IPV4)]
     yield (
@@ -280,8 +308,10 @@ def wccp_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
 
 def addressed(kind: str, source: str, destination: str, key: int | None) -> bytes:
     """A packet for a tunnel of a kind, from and to these addresses."""
-    payload, protocol = (frame(inner4()), TEB) if kind == "gretap" else (inner4(), IPV4)
+    payload, protocol = (frame(inner4()), TEB) if kind.endswith("tap") else (inner4(), IPV4)
     packet = gre(payload, protocol, 0 if key is None else KEY, key=key or 0)
+    if kind.startswith("ip6"):
+        return outer6(packet, src=source, dst=destination)
     made = outer(packet, src=source, dst=destination)
     return mac_changed(made, "01:00:5e:01:01:01") if destination.startswith("239") else made
 
@@ -319,7 +349,7 @@ def inner_groups(kind: str) -> Iterator[tuple[str, list[bytes]]]:
     flags = ("", "DF")
     yield "IPv4", [frame(inner4(flags=f, id=i, ttl=t)) for f in flags for i in (0, 7) for t in (1, 64, 255)]
     yield "IPv4 tos", [frame(inner4(tos=tos)) for tos in (*range(8), 0x48, 0xB9, 0xFF)]
-    yield "IPv4 sizes", [frame(inner4(size)) for size in (7, 8, 9, 100, 1001, 1400)]
+    yield "IPv4 sizes", [frame(inner4(size)) for size in (7, 8, 9, 100, 1001, 1370)]
     yield "IPv6", [frame(inner6(tc=tc)) for tc in (*range(4), 0x48, 0xB9, 0xFF)]
     yield "ARP", [frame(ARP(), dst="ff:ff:ff:ff:ff:ff")]
     others = [
@@ -328,23 +358,25 @@ def inner_groups(kind: str) -> Iterator[tuple[str, list[bytes]]]:
     yield "other protocols", others
     fragment = inner4(frag=10, flags="MF")
     yield "IPv4 fragment", [frame(fragment), frame(inner4(options=[b"\x01" * 4]))]
-    if kind == "gretap":
+    if kind.endswith("tap"):
         yield "group frame", [frame(inner4(), dst="01:00:5e:00:00:05")]
 
 
 def outer_mac(packet: bytes) -> bytes:
     """A frame to the guest with an inner packet, that the guest is to route."""
-    return bytes(Ether(src=PEER_MAC, dst=GUEST_MAC, type=IPV4) / Raw(packet))
+    return bytes(Ether(src=PEER_MAC, dst=GUEST_MAC, type=IPV6 if packet[0] >> 4 == 6 else IPV4) / Raw(packet))
 
 
-def frag_needed(packet: bytes) -> tuple[int, int, int, bytes]:
-    """Type, code, MTU and quotation of an ICMP error."""
-    message = packet[(packet[0] & 15) * 4 :]
+def icmp_error(packet: bytes) -> tuple[int, int, int, bytes]:
+    """Type, code, MTU or pointer, and quotation of an ICMP or ICMPv6 error."""
+    message = packet[40:] if packet[0] >> 4 == 6 else packet[(packet[0] & 15) * 4 :]
     return message[0], message[1], int.from_bytes(message[4:8], "big"), message[8:]
 
 
 def one_hop_on(packet: bytes) -> bytes:
-    """The IPv4 packet as a router passes it on."""
+    """The packet as a router passes it on."""
+    if packet[0] >> 4 == 6:
+        return packet[:7] + bytes([packet[7] - 1]) + packet[8:]
     seen = IP(packet)
     seen.ttl -= 1
     del seen.chksum

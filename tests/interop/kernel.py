@@ -22,6 +22,9 @@ _BESIDE = REPOSITORY.parent / "shared" / "peers" / "kernel" / "kernel_peer.py"
 
 #: The underlay between vdp's host and the guest.
 HOST_ADDRESS, GUEST_ADDRESS = "192.0.2.1", "192.0.2.2"
+HOST_ADDRESS6, GUEST_ADDRESS6 = "2001:db8::1", "2001:db8::2"
+#: IPv6 on, without router discovery, link-local addresses, and the wait for duplicate addresses.
+QUIET = ("accept_ra=0", "accept_dad=0", "router_solicitations=0", "addr_gen_mode=1", "disable_ipv6=0")
 
 
 def find() -> ModuleType | None:
@@ -52,7 +55,15 @@ class Guest:
     def __enter__(self) -> Guest:
         self._peer.start()
         self.host.ip("address", "add", f"{HOST_ADDRESS}/24", "dev", self.device)
-        self.sh(f"ip addr add {GUEST_ADDRESS}/24 dev eth0; ip link set eth0 up")
+        # With a link-local address: without one the kernel asks for no neighbour on behalf of others.
+        for word in ("accept_dad=0", "disable_ipv6=0"):
+            self.host.run("sysctl", "-q", "-w", f"net.ipv6.conf.{self.device}.{word}")
+        self.host.ip("address", "add", f"{HOST_ADDRESS6}/64", "dev", self.device, "nodad")
+        self.sh(
+            f"sysctl -qw {' '.join(f'net.ipv6.conf.eth0.{word}' for word in QUIET)}"
+            f"; ip addr add {GUEST_ADDRESS}/24 dev eth0; ip link set eth0 up"
+            f"; ip addr add {GUEST_ADDRESS6}/64 dev eth0 nodad"
+        )
         return self
 
     def __exit__(
@@ -84,8 +95,10 @@ class Guest:
     def tunnel(self, kind: str, address: str, options: dict[str, Any], mtu: int) -> Iterator[None]:
         """A link of the kernel's own to the host; options in the words of ip-link(8)."""
         words = [f"{key} {value}" if value is not True else key for key, value in options.items()]
+        is_ip6 = kind.startswith("ip6")
+        local, remote = (GUEST_ADDRESS6, HOST_ADDRESS6) if is_ip6 else (GUEST_ADDRESS, HOST_ADDRESS)
         self.sh(
-            f"ip link add t0 type {kind} local {GUEST_ADDRESS} remote {HOST_ADDRESS} {' '.join(words)}"
+            f"ip link add t0 type {kind} local {local} remote {remote} {' '.join(words)}"
             f" && ip link set t0 mtu {mtu} && ip addr add {address} dev t0 && ip link set t0 up"
         )
         try:

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import itertools
 import json
-import os
 import re
 import select
 import socket
@@ -20,16 +19,19 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 import vdp_wccp
-from tests.interop.kernel import GUEST_ADDRESS, Guest
+from tests.interop.configured import Configured, errno_name, in_force
+from tests.interop.kernel import GUEST_ADDRESS, GUEST_ADDRESS6, QUIET, Guest
 from tests.lab import wait_for
+from vdp.config.model import MTU_LEAST_IPV6, IcmpSection
 from vdp.engine.interface import EngineConfig, MemoryPacket, Offload, PacketType
 from vdp.engine.native import NativeEngine
+from vdp.links.icmp_limit import IcmpLimits
 from vdp.links.link import LinkError
 from vdp.netlink import namespaces
 from vdp.testing.builders import IP_ICMP, ethernet, icmp, ipv4, mac
@@ -37,8 +39,8 @@ from vdp.testing.dataplane import Dataplane
 from vdp.testing.paths import StaticPaths
 
 GUEST_MAC, PEER_MAC = "02:6b:70:00:00:01", "02:00:00:00:00:02"
-#: Who asks whether the guest is done; no tunnel's end.
-ASKER = "192.0.2.254"
+#: Who asks whether the guest is done, and is the way to all others; no tunnel's end.
+ASKER, ASKER6 = "192.0.2.254", "2001:db8::fe"
 #: Frames sent before the guest is asked; the TAP queues 500.
 BURST = 64
 #: VLAN of the card by which inner packets come to the first link; the second's is one more.
@@ -60,8 +62,6 @@ SHELL_PORT = 7777
 SETTINGS: dict[str, type[BaseModel]] = {"wccp": vdp_wccp.Settings}
 _numbers = itertools.count(1)
 
-#: A link's parameters as they are in force, with its MTU; or the name of the error.
-Configured = dict[str, Any] | str
 Groups = Mapping[str, Sequence[bytes]]
 Counters = dict[str, dict[str, int]]
 
@@ -76,7 +76,12 @@ class LinkSpec:
 
     @property
     def is_frames(self) -> bool:
-        return self.kind == "gretap"
+        return self.kind not in ("gre", "ip6gre")
+
+    @property
+    def version(self) -> int:
+        """Of the outer IP header."""
+        return 6 if self.kind.startswith("ip6") else 4
 
     def add(self) -> str:
         """What `ip -batch` makes it of."""
@@ -89,8 +94,12 @@ def _words(parameters: Mapping[str, Any]) -> Iterator[str]:
     for name, value in parameters.items():
         if name == "pmtudisc":
             yield "pmtudisc" if value else "nopmtudisc"
-        elif name == "tos" and isinstance(value, int):
-            yield f"tos {value:#x}"  # iproute2 reads it as hexadecimal
+        elif name == "link":
+            yield f"dev {value}"
+        elif name in ("tos", "flowlabel") and isinstance(value, int):
+            yield f"{name} {value:#x}"  # iproute2 reads it as hexadecimal
+        elif name == "flowlabel" and value == "auto":
+            continue
         elif value is True:
             yield name.replace("_", "-")
         elif value is not False:
@@ -214,9 +223,11 @@ class KernelOracle:
         # Errors are compared one for one: none may be held back.
         guest.sh(
             "sysctl -qw net.ipv4.icmp_ratemask=0 net.ipv4.icmp_msgs_per_sec=100000"
-            f" net.ipv4.icmp_msgs_burst=10000; ip route replace default via {ASKER}"
+            " net.ipv4.icmp_msgs_burst=10000 net.ipv6.icmp.ratelimit=0 net.ipv6.auto_flowlabels=0"
+            f"; ip route replace default via {ASKER}; ip -6 route replace default via {ASKER6} dev eth0"
         )
         self.neighbour(ASKER, *(f"192.0.2.{n}" for n in range(9, 50)))
+        self.neighbour(ASKER6, *(f"2001:db8::{n}" for n in range(9, 50)))
 
     def close(self) -> None:
         self.wire.close()
@@ -269,10 +280,13 @@ class KernelOracle:
     @contextlib.contextmanager
     def underlays(self, addresses: Mapping[int, str]) -> Iterator[None]:
         """Further devices of the guest, by MTU, with an address each."""
-        for mtu, address in addresses.items():
-            self.batch([f"link add u{mtu} mtu {mtu} type dummy", f"addr add {address} dev u{mtu}",
-                        f"link set u{mtu} up"])  # fmt: skip
+        self.batch([f"link add u{mtu} mtu {mtu} type dummy" for mtu in addresses])
         try:
+            # A device with an MTU below that has no IPv6 at all.
+            self.enable_ip6(*(f"u{mtu}" for mtu in addresses if mtu >= MTU_LEAST_IPV6))
+            for mtu, address in addresses.items():
+                extra = " nodad" if ":" in address else ""
+                self.batch([f"addr add {address} dev u{mtu}{extra}", f"link set u{mtu} up"])
             yield
         finally:
             self.batch([f"link del u{mtu}" for mtu in addresses], force=True)
@@ -280,26 +294,38 @@ class KernelOracle:
     def configure(self, specs: Sequence[LinkSpec]) -> dict[str, Configured]:
         """Make the links one after the other; what became of each, or the error's text.  They go again."""
         errors = self.batch([spec.add() for spec in specs], force=True)
-        refused = {specs[line].name: _errno(said) for line, said in errors.items()}
+        refused = {specs[line].name: errno_name(said) for line, said in errors.items()}
         try:
             rows = {row["ifname"]: row for row in json.loads(self._guest.sh("ip -d -j link show"))}
             return {
-                spec.name: refused[spec.name] if spec.name in refused else _in_force(rows[spec.name])
+                spec.name: refused[spec.name] if spec.name in refused else in_force(rows[spec.name])
                 for spec in specs
             }
         finally:
             made = [f"link del {spec.name}" for spec in specs if spec.name not in refused]
             self.batch(made, force=True)
 
+    def enable_ip6(self, *devices: str) -> None:
+        """Let devices carry IPv6, and send nothing of their own."""
+        words = [f"net.ipv6.conf.{d}.{w}" for w in QUIET for d in devices]
+        self._guest.sh(f"sysctl -qw {' '.join(words)}")
+
+    def set(self, *words: str) -> None:
+        """sysctl in the guest: NAME=VALUE."""
+        self._guest.sh(f"sysctl -qw {' '.join(words)}")
+
     @contextlib.contextmanager
-    def routed(self, routes: Mapping[str, str]) -> Iterator[None]:
-        """The guest is a router; `routes` has a prefix for each link."""
-        self._guest.sh("sysctl -qw net.ipv4.ip_forward=1")
+    def routed(self, routes: Mapping[str, Sequence[str]]) -> Iterator[None]:
+        """The guest is a router; `routes` has prefixes for each link."""
+        self.set("net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+        self.enable_ip6(*routes)
         try:
-            self.batch([f"route add {prefix} dev {link}" for link, prefix in routes.items()])
+            self.batch(
+                [f"route add {prefix} dev {link}" for link, all_of in routes.items() for prefix in all_of]
+            )
             yield
         finally:
-            self._guest.sh("sysctl -qw net.ipv4.ip_forward=0")
+            self.set("net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
 
     def counters(self, specs: Sequence[LinkSpec], names: Sequence[str]) -> Counters:
         """Of the links now (what `ip -s -s link` shows), from sysfs by a shell that is there already."""
@@ -386,12 +412,20 @@ class VdpOracle:
     """vdp's side, in memory: port "underlay", and for each link a port "lan-NAME" behind it."""
 
     def __init__(
-        self, specs: Sequence[LinkSpec], settings: Mapping[str, dict[str, Any]] | None = None, mtu: int = 1500
+        self,
+        specs: Sequence[LinkSpec],
+        settings: Mapping[str, dict[str, Any]] | None = None,
+        mtu: int = 1500,
+        plugins: Sequence[str] = ("gre", "gretap", "wccp", "ip6gre"),
+        unreachable: Sequence[str] = (),
     ) -> None:
         engine = NativeEngine(EngineConfig(action_rate=1_000_000, upcall_rate=1_000_000))
         models = {name: SETTINGS[name].model_validate(values) for name, values in (settings or {}).items()}
-        paths = StaticPaths(mtu=mtu, source=IPv4Address(GUEST_ADDRESS))
-        self.plane = Dataplane(engine, ("gre", "gretap", "wccp"), paths, models)
+        ends = IPv4Address(GUEST_ADDRESS), IPv6Address(GUEST_ADDRESS6)
+        paths = StaticPaths(mtu, *ends, unreachable={ip_address(a) for a in unreachable})
+        self.plane = Dataplane(engine, plugins, paths, models)
+        icmp = self.plane.datapath.icmp
+        icmp.limits = IcmpLimits(engine.clock, IcmpSection(ratelimit_ms=0, msgs_burst=1_000_000))
         self.plane.port("underlay", PacketType.L2, mac=mac(GUEST_MAC))
         self._specs = specs
         for spec in specs:
@@ -457,37 +491,6 @@ def moved(before: Counters, after: Counters) -> Counters:
         for link, row in after.items()
     }
     return {link: row for link, row in found.items() if row}
-
-
-def _errno(said: str) -> str:
-    """The name of the error that iproute2 tells about."""
-    if said == "A broadcast tunnel requires a source address.":
-        return "EINVAL"  # ip itself asks for what ipgre_tunnel_init would
-    texts = {os.strerror(number): name for number, name in errno.errorcode.items()}
-    return texts.get(said.partition("answers: ")[2].strip().rstrip("."), said)
-
-
-def _in_force(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of `ip -d -j link`, in the words of fill_info."""
-    data = row["linkinfo"]["info_data"]
-    tos = int(str(data.get("tos", 0)), 16)
-    found: dict[str, Any] = {"mtu": row["mtu"]}
-    for side in "io":
-        key = data.get(f"{side}key")
-        found[f"{side}key"] = None if key is None else int(IPv4Address(key))
-        flags = [name for name in ("csum", "seq") if data.get(side + name)]
-        found[f"{side}flags"] = sorted(flags + ["key"] * (key is not None))
-    shapes = {"BROADCAST": "broadcast", "POINTOPOINT": "point-to-point"}
-    shape = next((shapes[flag] for flag in shapes if flag in row["flags"]), "multipoint")
-    return found | {
-        "class": "ethernet" if row["link_type"] == "ether" else shape,
-        "local": data.get("local", "any"),
-        "remote": data.get("remote", "any"),
-        "ttl": data.get("ttl", 0) or "inherit",
-        "tos": {0: 0, 1: "inherit"}.get(tos, tos),
-        "pmtudisc": bool(data.get("pmtudisc")),
-        "ignore_df": bool(data.get("ignore_df")),
-    }
 
 
 def _lan(link: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.interop.kernel import GUEST_ADDRESS, HOST_ADDRESS, Guest
+from tests.interop.kernel import GUEST_ADDRESS, GUEST_ADDRESS6, HOST_ADDRESS, HOST_ADDRESS6, Guest
 from tests.lab import Lab, wait_for
 from tests.tunnels import (
     INNER_MTU,
@@ -20,24 +20,34 @@ from tests.tunnels import (
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(180)]
 
+#: Fits into 1500 with every option, over IPv6 (40 IPv6 + 8 limit + 16 GRE + 14 Ethernet), and with ERSPAN.
+LIVE_MTU = 1410
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((kind, options) for kind in KINDS for options in OPTIONS.values()),
+    *((kind, OPTIONS[name]) for kind in ("ip6gre", "ip6gretap") for name in ("plain", "all")),
+    *((kind, {"key": 5, "seq": True, "erspan_ver": 1}) for kind in ("erspan", "ip6erspan")),
+    ("ip6erspan", {"key": 5, "seq": True, "erspan_ver": 2}),
+]
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+
+@pytest.mark.conformance("E12", "H6")
 @pytest.mark.parametrize("underlay", UNDERLAYS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("kind", "options"), CASES, ids=[f"{kind}-{'-'.join(on)}" for kind, on in CASES])
 def test_traffic_passes_both_ways(
     lab: Lab, kernel_guest: Guest, kind: str, underlay: str, options: dict[str, Any]
 ) -> None:
     inner = lab.host("inner")
+    ends = (HOST_ADDRESS6, GUEST_ADDRESS6) if kind.startswith("ip6") else (HOST_ADDRESS, GUEST_ADDRESS)
     end = Tunnel(
-        kind, underlay, HOST_ADDRESS, GUEST_ADDRESS, inner.name, "10.0.0.1/24", options, kernel_guest.device
-    )
-    with kernel_guest.tunnel(kind, "10.0.0.2/24", options, INNER_MTU):
+        kind, underlay, *ends, inner.name, "10.0.0.1/24", options, kernel_guest.device, LIVE_MTU
+    )  # fmt: skip
+    with kernel_guest.tunnel(kind, "10.0.0.2/24", options, LIVE_MTU):
         daemon = lab.vdp(kernel_guest.host, end.toml())
         inner.wait_ping("10.0.0.2")
         assert inner.ping("10.0.0.2", 5, timeout=10) == 5
-        assert inner.ping("10.0.0.2", 5, size=1400, timeout=10) == 5
+        assert inner.ping("10.0.0.2", 5, size=LIVE_MTU - 28, timeout=10, M="do") == 5
         kernel_guest.sh("ping -q -c 3 -i 0.1 -W 5 10.0.0.1")
-        if kind == "gretap":
+        if end.device == "tap0":
             mac = kernel_guest.sh("cat /sys/class/net/t0/address").strip()
             assert mac in inner.ip("neigh", "show", "10.0.0.2")
         for reverse in (False, True):
@@ -55,6 +65,7 @@ def test_traffic_passes_both_ways(
         assert daemon.stop() == 0
 
 
+@pytest.mark.conformance("G4")
 def test_the_kernel_counts_no_sequence_errors(lab: Lab, kernel_guest: Guest) -> None:
     """Sequence numbers start and count as the kernel expects; a fresh daemon starts at 0 again."""
     inner = lab.host("inner")
