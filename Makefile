@@ -53,14 +53,18 @@ lint: $(VENV)/tested-with ## ruff, as linter and for the format
 types: $(VENV)/tested-with ## mypy --strict
 	@$(bin)/mypy
 
-bench: $(VENV)/tested-with setup ## throughput beside Open vSwitch (as root)
+bench: $(VENV)/tested-with setup ## a benchmark: make bench ARGS=packets (as root; docs/performance.md)
 	@PYTHONPATH=.:plugins $(bin)/python -m bench $(or $(ARGS),tunnel)
 
-docs: setup ## write the generated pages again
+docs: setup $(VENV)/tested-with ## write the generated pages again
 	@PYTHONPATH=. $(bin)/python -m vdp.config.reference > docs/configuration.md
 	@PYTHONPATH=. $(bin)/python -m vdp.metrics.reference > docs/metrics.md
 	@PYTHONPATH=. $(bin)/python -m tools.drops_page > docs/drops.md
 	@PYTHONPATH=.:plugins $(bin)/python -m tools.protocols_page > docs/protocols.md
+	@PYTHONPATH=.:plugins $(bin)/python -m tests.conformance.page > docs/conformance.md
+
+conformance: test-c $(VENV)/tested-with setup ## run all tests, and write what they show (as root)
+	@$(bin)/python -m pytest -p tests.conformance.plugin --conformance docs/conformance.md $(ARGS)
 
 dist: $(VENV)/tested-with ## wheel and source archive in dist/
 	@PATH="$(bin):$$PATH" $(bin)/python -m build --no-isolation --skip-dependency-check --outdir dist . >/dev/null
@@ -103,4 +107,4 @@ build/asan/configured: $(VENV)/tested-with tests/c meson.build
 	    -Dextension=false -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@touch $@
 
-.PHONY: help run setup test test-c test-python check lint types bench docs dist clean
+.PHONY: help run setup test test-c test-python check lint types bench docs conformance dist clean
