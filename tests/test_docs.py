@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,19 +36,38 @@ def forget_modules() -> Iterator[None]:
             del sys.modules[name]
 
 
-def test_the_plugin_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget_modules: None) -> None:
-    page = (DOCS / "plugins.md").read_text()
+def run_tests(path: Path) -> None:
+    """pytest on a test file of a page, with the test kit's plugin as it is found where vdp is installed."""
+    plugin = ("-p", "no:vdp", "-p", "vdp.testing.pytest_plugin", "-p", "no:cacheprovider")
+    command = [sys.executable, "-m", "pytest", "-q", *plugin, "--rootdir", str(path.parent), str(path)]
+    below = {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}:{path.parent}"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=50, cwd=path.parent, env=os.environ | below
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("name", ["plugins.md", "testing-plugins.md"])
+def test_the_python_of_a_page_runs(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget_modules: None
+) -> None:
+    page = (DOCS / name).read_text()
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
     for block in re.finditer(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         source = block.group(1)
         named = re.match(r"# (\w+)\.py\n", source)
-        if named:
+        if named and named.group(1).startswith("test_"):
+            path = tmp_path / f"{named.group(1)}.py"
+            path.write_text(source)
+            run_tests(path)
+        elif named:
             install(tmp_path, named.group(1), source)
         else:
             # Lines are numbered as on the page, so that a failure can be found there.
             line = page.count("\n", 0, block.start(1))
-            exec(compile("\n" * line + source, DOCS / "plugins.md", "exec"), namespace)
+            exec(compile("\n" * line + source, DOCS / name, "exec"), namespace)
 
 
 @pytest.mark.parametrize(

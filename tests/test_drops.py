@@ -16,7 +16,7 @@ def test_the_engine_s_reasons_are_those_of_reasons_def() -> None:
     written = re.findall(r'^VDP_REASON\((\w+), "(.*)"\)$', text, re.M)
     assert [(reason.name, reason.text) for reason in Drops()] == written
     assert Drops().name(0) == "none"
-    assert Drops().code("no_handler") == [name for name, _ in written].index("no_handler")
+    assert Drops().code("tunnel_no_link") == [name for name, _ in written].index("tunnel_no_link")
 
 
 def test_a_plugin_s_reason_carries_the_plugin_s_name() -> None:

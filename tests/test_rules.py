@@ -18,10 +18,10 @@ from vdp.testing.dataplane import Dataplane
 
 #: From the bottom up: a room (a package or module of vdp) imports what stands before it, never behind.
 ROOMS = [
-    *("verdict", "log", "hookspecs", "version", "engine"),
+    *("verdict", "log", "hookspecs", "version", "engine", "time_limit", "quarantine", "registrations"),
     *("trace", "header", "packet", "protocols", "registry", "stages"),
     *("config", "netlink", "drops", "flows", "ports", "links", "forwarding"),
-    *("loader", "slowpath", "datapath", "api", "testing"),
+    *("loader", "metadata", "chores", "slowpath", "datapath", "plugin_change", "api", "testing"),
     *("control", "inspector", "metrics", "daemon", "cli", "__main__"),
 ]
 MOST_LINES = 600

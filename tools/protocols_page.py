@@ -9,6 +9,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -72,6 +73,10 @@ def _section(plugins: Plugins, name: str) -> Iterator[str]:
     settings = plugins.settings().get(name)
     if settings is not None and settings.model_fields:
         yield from (f"`[plugin.{name}]` takes:", "", *_table(settings), "")
+        for key, field in settings.model_fields.items():
+            if get_origin(field.annotation) is dict:  # a table of tables, by name
+                model = get_args(field.annotation)[1]
+                yield from (f"`[plugin.{name}.{key}.NAME]` takes:", "", *_table(model), "")
 
 
 def page() -> str:

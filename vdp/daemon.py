@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from vdp.config import Config, ConfigError, load
-from vdp.config.model import PluginsSection
+from vdp.config.model import LinkSection, PluginsSection
+from vdp.control.changes import change_table
 from vdp.control.methods import method_table
 from vdp.control.server import ControlServer
 from vdp.datapath import Datapath
@@ -27,6 +30,7 @@ from vdp.forwarding.bridge import Bridge
 from vdp.forwarding.routes import Route, RouteTable
 from vdp.forwarding.rules import compile_rule
 from vdp.inspector import Inspector
+from vdp.links.kernel_groups import KernelGroups
 from vdp.links.kernel_paths import KernelPaths
 from vdp.links.link import LinkError, LinkKind
 from vdp.loader import PluginError, Plugins
@@ -49,6 +53,9 @@ log = logging.getLogger("vdp")
 EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_CONFIG = 4
+#: Objects made, less those freed, before the garbage collector looks at the young ones (700 by
+#: default): a new flow is some hundred that stay.
+COLLECT_AFTER = 50_000
 
 SWEEP_S = 1.0
 #: What the kernel says within this time is followed at once.
@@ -57,12 +64,15 @@ FOLLOW_S = 0.1
 KEEP_S = 10.0
 
 
-def run(path: Path, *, log_level: str | None = None) -> int:
-    """Run the dataplane of a configuration until SIGTERM or SIGINT; the exit code."""
+def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> int:
+    """Run the dataplane of a configuration until SIGTERM or SIGINT; the exit code.
+
+    strict: as `[plugins] strict`, whatever the configuration says.
+    """
     plugins = Plugins()
 
     def kinds(section: PluginsSection) -> dict[str, LinkKind]:
-        for failure in plugins.load(section.load, strict=section.strict):
+        for failure in plugins.load(section.load, strict=strict or section.strict):
             log.error("%s", failure)
         return plugins.kinds
 
@@ -77,7 +87,7 @@ def run(path: Path, *, log_level: str | None = None) -> int:
         return EXIT_CONFIG
     configure(log_level or config.log.level, config.log.format)
     try:
-        asyncio.run(Daemon(config, plugins).run())
+        asyncio.run(Daemon(config, plugins, strict=strict).run())
     except (LinkError, PortError, PluginError) as error:
         log.error("%s", error)
         return EXIT_FAILED
@@ -90,13 +100,18 @@ def run(path: Path, *, log_level: str | None = None) -> int:
 class Daemon:
     """One running configuration."""
 
-    def __init__(self, config: Config, plugins: Plugins) -> None:
+    def __init__(self, config: Config, plugins: Plugins, *, strict: bool = False) -> None:
         self._config = config
+        self._is_strict = strict or config.plugins.strict
         self._plugins = plugins
         self._system = System()
         self._engine = NativeEngine(config.engine.engine_config())
-        self.datapath = Datapath(self._engine, KernelPaths(self._system), plugins, config.plugin)
+        self.datapath = Datapath(
+            self._engine, KernelPaths(self._system), plugins, config.plugin, KernelGroups()
+        )
         self.datapath.host_addresses = self._host_addresses
+        self.datapath.icmp.limits.rates = config.icmp
+        self.datapath.limit.seconds = config.plugins.soft_limit_ms / 1000
         self._stopping = asyncio.Event()
         self._refresh = asyncio.Event()
 
@@ -108,18 +123,22 @@ class Daemon:
         async with AsyncExitStack() as undo:
             undo.callback(self._engine.close)
             undo.push_async_callback(self._system.close)
-            self._plugins.register(self.datapath, strict=self._config.plugins.strict)
+            self._plugins.register(self.datapath, strict=self._is_strict)
+            self._check_kinds()
             await self._open_ports(undo)
             await self._add_links(undo)
             self._add_forwarding()
             self._engine.start()
             undo.callback(self.datapath.slowpath.flush)
             undo.callback(self._engine.stop)
+            self.datapath.limit.start()
+            undo.callback(self.datapath.limit.stop)
             loop.add_reader(self._engine.event_fd(), self._serve)
             undo.callback(loop.remove_reader, self._engine.event_fd())
             undo.callback(self.datapath.paths.close)
             inspector = Inspector(self.datapath, self._config)
-            server = ControlServer(self._config.control.socket, method_table(inspector))
+            methods = method_table(inspector) | change_table(self.datapath, inspector)
+            server = ControlServer(self._config.control.socket, methods)
             await server.start()
             undo.push_async_callback(server.stop)
             await self._serve_metrics(undo, inspector)
@@ -127,38 +146,50 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 chores = [
                     tasks.create_task(self._repeat(self._sweep, SWEEP_S)),
+                    tasks.create_task(self._repeat(self._do_chores, 0)),
                     tasks.create_task(self._repeat(self._keep, KEEP_S)),
                     tasks.create_task(self._repeat(self._follow, FOLLOW_S)),
                 ]
+                undo.callback(self._plugins.call, "vdp_stop", datapath=self.datapath)
                 self._plugins.call("vdp_start", datapath=self.datapath)
                 inspector.ready = True
+                # What is there by now stays: the collector would look at it in vain.
+                gc.freeze()
+                gc.set_threshold(COLLECT_AFTER)
                 log.info("ready")
                 await self._stopping.wait()
                 inspector.ready = False
                 for chore in chores:
                     chore.cancel()
             log.info("stopping")
-            self._plugins.call("vdp_stop", datapath=self.datapath)
 
     # -- up -------------------------------------------------------------------------------
+
+    def _check_kinds(self) -> None:
+        """A link whose plugin failed to register can not be made: nothing is opened for the others."""
+        for link in self._config.links:
+            if not self.datapath.has_kind(link.kind):
+                sentence = f"the plugin of link kind {link.kind!r} failed to start"
+                raise LinkError(errno.EOPNOTSUPP, link.name, sentence)
 
     async def _open_ports(self, undo: AsyncExitStack) -> None:
         members = self._members()
         for section in self._config.ports:
             links = [link for link in self._config.links if link.underlay == section.name]
             kinds = [self._plugins.kinds[link.kind] for link in links]
-            carried, carried6 = (
-                {kind.ip_protocol for kind in kinds if kind.ip_version == version} for version in (4, 6)
-            )
+            carried, carried6 = (_protocols(kinds, links, version) for version in (4, 6))
+            udp, udp6 = (_udp_ports(kinds, links, version) for version in (4, 6))
             opened = await open_port(
                 section,
                 self._system,
                 underlay_protocols=carried,
                 underlay_protocols6=carried6,
+                underlay_udp=udp,
+                underlay_udp6=udp6,
                 promiscuous=section.name in members,
             )
             if kinds and section.name not in members:
-                show_only(opened, carried, carried6)
+                show_only(opened, carried, carried6, udp, udp6)
             try:
                 port = self.datapath.add_port(
                     opened.config, device=opened.device, netns=opened.netns, mac=opened.mac, opened=opened
@@ -171,6 +202,8 @@ class Daemon:
                 self._engine.set_port_up(port.number, False)
                 port.up = False
             log.info("port %s", describe_port(port))
+            if port.type is PortType.PACKET and not self._engine.port_stats(port.number).rx_ring:
+                log.info("port %s: the kernel gives no receive ring, it receives by system calls", port.name)
 
     def _members(self) -> set[str]:
         """The ports and links that forwarding names: what comes in there goes on, whatever it is."""
@@ -188,9 +221,9 @@ class Daemon:
     async def _add_links(self, undo: AsyncExitStack) -> None:
         for section in self._config.links:
             link = await self.datapath.add_link(
-                section.name, section.kind, section.underlay, section.parameters
+                section.name, section.kind, section.underlay, section.parameters, gro=section.gro
             )
-            undo.push_async_callback(self.datapath.remove_link, link.name)
+            undo.push_async_callback(self.datapath.remove_link, link.name, is_end=True)
             info = link.fill_info()
             log.info(
                 "link %s: %s, %s to %s over %s, mtu %d",
@@ -203,7 +236,7 @@ class Daemon:
             forwarding.add_bridge(Bridge(self.datapath, bridge.name, bridge.members, bridge.ageing_s))
         for connect in self._config.connects:
             forwarding.connect(*connect.members)
-        routes = tuple(Route(r.destination, r.via, r.metric) for r in self._config.routes)
+        routes = tuple(Route(r.destination, r.via, r.metric, r.next_hop) for r in self._config.routes)
         forwarding.set_routes(RouteTable(self.datapath, routes))
         forwarding.rules = tuple(compile_rule(rule) for rule in self._config.rules)
 
@@ -239,12 +272,21 @@ class Daemon:
                 await asyncio.sleep(1.0)
 
     async def _sweep(self) -> None:
-        """Idle flows, aged stations, packets that waited too long, plugins' chores."""
+        """Idle flows, aged stations, packets that waited too long; what the kernel lost meanwhile."""
         engine = self._config.engine
         self.datapath.slowpath.sweep(engine.flow_idle_s, engine.flows)
         for bridge in self.datapath.forwarding.bridges.values():
             bridge.age(self._engine.clock())
         self.datapath.slowpath.expire_held()
+        self.datapath.revalidate()
+        for port in list(self.datapath.ports.values()):
+            if port.opened is not None:
+                with contextlib.suppress(OSError):  # it may be on its way out
+                    port.kernel_drops = await port.opened.kernel_drops()
+
+    async def _do_chores(self) -> None:
+        """Plugins' chores, each when it is due."""
+        await asyncio.sleep(self.datapath.chores_due_s())
         self.datapath.run_chores()
         self.datapath.revalidate()
 
@@ -254,6 +296,7 @@ class Daemon:
         ICMP errors about our packets reach the kernel through our raw sockets (raw_err), which
         remembers and ages the path MTU; it sends no event for that.
         """
+        self.datapath.forget_unused_paths()
         await self.datapath.paths.keep()
         await self.datapath.paths.refresh()
 
@@ -310,3 +353,22 @@ def describe_port(port: Port) -> str:
     where = f" in namespace {port.netns}" if port.netns else ""
     device = f" on {port.device}" if port.device and port.device != port.name else ""
     return f"{port.name}: {port.type.name.lower()}{device}{where}, mtu {port.mtu}"
+
+
+def _udp_ports(kinds: Sequence[LinkKind], links: Sequence[LinkSection], version: int) -> set[int]:
+    """UDP ports over that IP version, by which the links receive."""
+    return {
+        port
+        for kind, link in zip(kinds, links, strict=True)
+        if kind.ip_version == version
+        for port in kind.udp_ports(link.parameters)
+    }
+
+
+def _protocols(kinds: Sequence[LinkKind], links: Sequence[LinkSection], version: int) -> set[int]:
+    """IP protocols over that version, by which the links receive."""
+    return {
+        kind.ip_protocol
+        for kind, link in zip(kinds, links, strict=True)
+        if kind.ip_version == version and not kind.udp_ports(link.parameters)
+    }

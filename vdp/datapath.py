@@ -11,31 +11,42 @@ Everything here belongs to the control thread.  Plugins get this object.
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import time
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
+from vdp.chores import Chores
 from vdp.drops import Drops
-from vdp.engine.interface import META_SIZE, Engine, PacketType, PortConfig, PortType, Upcall
+from vdp.engine.interface import Engine, Feature, PacketType, PortConfig, PortType, Upcall, meta_of
 from vdp.engine.program import Drop, Program
 from vdp.forwarding.forwarding import Forwarding
+from vdp.links.addresses import Addresses
 from vdp.links.gre_demux import GreDemux
+from vdp.links.groups import Groups, GroupSource, NoGroups
 from vdp.links.icmp import IcmpErrors
+from vdp.links.icmp_input import IcmpInput
+from vdp.links.identification import Identifications
 from vdp.links.ip_input import IpInput
 from vdp.links.link import Link, LinkError, LinkKind
-from vdp.links.paths import PathPending, Paths, PathSource, Way
+from vdp.links.paths import Device, PathPending, Paths, PathSource, Way
+from vdp.links.udp_input import UdpInput
 from vdp.loader import Plugins
 from vdp.packet import Packet
 from vdp.ports.port import Port
 from vdp.protocols.ip import IPv4, IPv6
-from vdp.registry import Registered, Registry
+from vdp.quarantine import Conduct
+from vdp.registrations import Registrations
+from vdp.registry import Registered, Registry, fault
 from vdp.slowpath import SlowPath
 from vdp.stages.pipeline import Egress, standard_pipeline
+from vdp.time_limit import HandlerTimeout, TimeLimit
 from vdp.trace import HeaderBudget, Trace, Truncated
 from vdp.verdict import Verdict
 
@@ -50,16 +61,15 @@ log = logging.getLogger(__name__)
 
 #: One log line a second and cause; the rest is counted (vdp_log_messages_suppressed).
 LOG_INTERVAL_S = 1.0
-_ADDRESS: dict[int, type[IPv4Address] | type[IPv6Address]] = {4: IPv4Address, 6: IPv6Address}
+#: Who registers vdp's own handlers.
+OWNER = "vdp"
+NS = 1_000_000_000
 
 
-@dataclass(slots=True)
-class Chore:
-    """Something to do again and again, next when the engine's clock has reached `due_ns`."""
-
-    act: Callable[[], None]
-    interval_ns: int
-    due_ns: int
+def _taken(config: PortConfig) -> Feature:
+    """What needs not be cut for it: a cell takes everything, whatever it joins itself."""
+    whole = Feature.CSUM | Feature.TSO4 | Feature.TSO6 | Feature.USO
+    return config.features | whole if config.type is PortType.CELL else config.features
 
 
 class Datapath:
@@ -71,28 +81,45 @@ class Datapath:
         path_source: PathSource,
         plugins: Plugins | None = None,
         settings: Mapping[str, BaseModel] | None = None,
+        group_source: GroupSource | None = None,
     ) -> None:
         self.engine = engine
         self._settings = settings if settings is not None else {}
         self.plugins = plugins if plugins is not None else Plugins()
         self.drops = Drops()
         self.pipeline = standard_pipeline()
-        self.paths = Paths(path_source, self._path_changed)
+        self.paths = Paths(path_source, self._path_changed, engine.clock)
+        self.paths.device_changed = self._device_changed
+        self.identifications = Identifications(engine)
+        self.groups = Groups(group_source if group_source is not None else NoGroups())
         self.ports: dict[str, Port] = {}
         self.links: dict[str, Link] = {}
+        self.half_made: dict[str, Link] = {}  # those whose newlink is not done yet
         self._by_number: dict[int, Port | Link] = {}
         self._underlays: dict[str, list[Link]] = {}
-        self._cookies: list[Callable[[Upcall], None]] = []
-        self._chores: list[Chore] = []
+        self._followers: dict[Way, set[Link]] = {}
+        self._cookies: dict[int, Callable[[Upcall], None]] = {}
+        self._next_cookie = itertools.count()
         self._said: dict[Hashable, float] = {}
         self.suppressed_messages = 0
+        #: How long a handler may take; the daemon sets and starts it.
+        self.limit = TimeLimit()
+        self._chores = Chores(engine.clock, self.limit, self.say)
         #: Addresses of the host itself, by port; the daemon keeps it (netlink).
         self.host_addresses: Callable[[Port], frozenset[IPAddress]] = lambda port: frozenset()
+        self._addresses = Addresses(
+            lambda port: self._underlays.get(port.name, ()), lambda port: self.host_addresses(port)
+        )
+        self._registered: Registrations | None = None
         self.slowpath = SlowPath(self)
         self.pipeline.changed = self._stages_changed
+        self.pipeline.undoable = self.undoable
+        self.drops.undoable = partial(self.undoable, stays=True)
         self.registry = Registry(self)
         self.forwarding = Forwarding(self)
         self.icmp = IcmpErrors(self)
+        self.icmp_input = IcmpInput(self)
+        self.udp = {version: UdpInput(self, version) for version in (4, 6)}
         self.ip_input = IpInput(self)
         self.gre = GreDemux(self.registry, self.icmp)
 
@@ -105,6 +132,8 @@ class Datapath:
         """
         trace = Trace(in_port, data, length, meta, self.drops.code)
         packet = Packet(trace)
+        run = self.limit.enter()
+        registering, self._registered = self._registered, None  # what vdp makes on the way is nobody's
         try:
             self._receive(packet)
             return trace, packet.program()
@@ -114,12 +143,20 @@ class Datapath:
             reason = "parse_truncated"
         except HeaderBudget:
             reason = "header_budget"
+        except HandlerTimeout as timeout:
+            reason = "handler_timeout"
+            trace.cacheable = False
+            if timeout.run is run:  # else the handler has been named
+                self.say(logging.ERROR, ("trace", HandlerTimeout), "a packet was dropped: %s", fault(timeout))
         except (Exception, SystemExit) as error:
             reason = "handler_error"
             trace.cacheable = False
             self.say(logging.ERROR, ("trace", type(error)), "a packet was dropped: %r", error, exc_info=error)
+        finally:
+            self.limit.leave(run)
+            self._registered = registering
         trace.effects.clear()
-        return trace, (Drop(self.drops.code(reason)),)
+        return trace, (*packet.tallies(), Drop(self.drops.code(reason)))
 
     def _receive(self, packet: Packet) -> None:
         source = self._by_number.get(packet.in_port)
@@ -190,16 +227,19 @@ class Datapath:
     def settings(self, plugin: str, model: type[S]) -> S:
         """A plugin's own table [plugin.NAME], or its defaults."""
         found = self._settings.get(plugin)
-        return found if isinstance(found, model) else model()
+        if found is None or isinstance(found, model):
+            return found if found is not None else model()
+        return model.model_validate(found.model_dump(exclude_unset=True))  # it was loaded anew since
 
     # -- ports ----------------------------------------------------------------------------
 
     def add_port(self, config: PortConfig, **known: object) -> Port:
         """Give the engine a port, and know it by name; `known`: device, netns, mac, opened."""
         number = self.engine.add_port(config)
+        is_ip = config.type in (PortType.IP, PortType.IP6)  # the second socket is for ICMP errors
         port = Port(
-            config.name, number, config.type, config.packet_type, config.features, config.mtu,
-            queues=max(1, len(config.fds)),
+            config.name, number, config.type, config.packet_type, _taken(config), config.mtu,
+            queues=1 if is_ip else max(1, len(config.fds)),
             **known,  # type: ignore[arg-type]
         )  # fmt: skip
         self.ports[port.name] = port
@@ -228,7 +268,14 @@ class Datapath:
 
     def add_cell(self, name: str, packet_type: PacketType) -> int:
         """A GRO cell in the engine (gro_cells_init); its port number."""
-        return self.engine.add_port(PortConfig(name, PortType.CELL, packet_type))
+        return self.engine.add_port(PortConfig(name, PortType.CELL, packet_type, self.joined))
+
+    @property
+    def joined(self) -> Feature:
+        """The super-packets that links' cells make: TCP, and UDP where all our devices take it whole."""
+        devices = [port for port in self.ports.values() if port.type in (PortType.TAP, PortType.TUN)]
+        whole = devices and all(Feature.USO in port.features for port in devices)
+        return Feature.CSUM | Feature.TSO4 | Feature.TSO6 | (Feature.USO if whole else Feature.NONE)
 
     def remove_cell(self, number: int) -> None:
         """gro_cells_destroy, with the flows of what came out of it."""
@@ -241,16 +288,11 @@ class Datapath:
 
     def local_addresses(self, port: Port, version: int = 4) -> frozenset[int]:
         """Addresses under which an underlay port is us: its links', and the host's for `local = any`."""
-        links = (link for link in self._underlays.get(port.name, ()) if link.kind.ip_version == version)
-        addresses = {address for link in links for address in link.addresses()}
-        if 0 in addresses:
-            addresses |= self._host_numbers(port, version)
-        return frozenset(addresses - {0})
+        return self._addresses.of(port, version).local
 
     def own_addresses(self, port: Port, version: int = 4) -> frozenset[int]:
         """Local addresses of an underlay's links that the host has not: vdp answers ARP and ND for them."""
-        mine = self.local_addresses(port, version) - self._host_numbers(port, version)
-        return frozenset(number for number in mine if not _ADDRESS[version](number).is_multicast)
+        return self._addresses.of(port, version).answered
 
     def is_local(self, packet: Packet, port: Port, destination: int, version: int) -> bool:
         """Whether what comes in by an underlay port for that address is for us."""
@@ -259,8 +301,10 @@ class Datapath:
         packet.depends(("addresses", port.name))
         return destination in self.local_addresses(port, version)
 
-    def _host_numbers(self, port: Port, version: int) -> set[int]:
-        return {int(address) for address in self.host_addresses(port) if address.version == version}
+    def is_own_source(self, packet: Packet, port: Port, source: int, version: int) -> bool:
+        """Whether it claims to come from an address of ours: a link's over that port, or the host's."""
+        packet.depends(("addresses", port.name))
+        return source in self._addresses.of(port, version).sources
 
     # -- links ----------------------------------------------------------------------------
 
@@ -275,13 +319,27 @@ class Datapath:
         """Whether a loaded plugin gives link kind `name`."""
         return name in self.plugins.kinds
 
-    async def add_link(self, name: str, kind: str, underlay: str, parameters: object) -> Link:
-        """newlink of the kind; LinkError when it refuses."""
-        link = await self.plugins.kinds[kind].newlink(self, name, underlay, parameters)
+    async def add_link(
+        self, name: str, kind: str, underlay: str, parameters: object, *, gro: bool = True
+    ) -> Link:
+        """newlink of the kind; LinkError when it refuses.  A link that came half-way is freed.
+
+        gro: whether its cell joins what it receives.
+        """
+        try:
+            link = await self.plugins.kinds[kind].newlink(self, name, underlay, parameters)
+        except BaseException:
+            if name in self.half_made:
+                self.half_made[name].free()
+            raise
+        finally:
+            self.half_made.pop(name, None)
+        link.change_gro(gro)
         self.links[name] = link
         self._by_number[link.number] = link
         self._underlays.setdefault(underlay, []).append(link)
         self.invalidate(link.tag, ("underlay", underlay), ("addresses", underlay), ("routes",))
+        self.revalidate()
         return link
 
     async def change_link(self, name: str, parameters: object) -> None:
@@ -291,8 +349,11 @@ class Datapath:
         self.invalidate(link.tag)
         self.revalidate()
 
-    async def remove_link(self, name: str) -> None:
-        """dellink of the kind."""
+    async def remove_link(self, name: str, *, is_end: bool = False) -> None:
+        """dellink of the kind.  LinkError EPERM for one that goes only with the dataplane (`is_end`)."""
+        if self.links[name].is_permanent and not is_end:
+            # ip_tunnel_ioctl, SIOCDELTUNNEL; over netlink Linux does nothing, and says so to nobody.
+            raise LinkError(errno.EPERM, name, "a fallback link goes with the dataplane, not before")
         link = self.links.pop(name)
         for underlay, links in list(self._underlays.items()):
             if link in links:
@@ -307,9 +368,35 @@ class Datapath:
         await link.kind.dellink(link)
         self.revalidate()
 
-    def set_link_up(self, name: str, up: bool) -> None:
-        """Administratively up or down: a link that is down matches no packet and sends none."""
+    def follow(self, link: Link, way: Way | None) -> None:
+        """Tell the link (`path_changed`) when that way is another from now on, and of no other way."""
+        before, link.way = link.way, way
+        if way is not None:
+            self._followers.setdefault(way, set()).add(link)
+        if before is not None and before != way:
+            followers = self._followers[before]
+            followers.discard(link)
+            if not followers:
+                del self._followers[before]
+                self.paths.release(before)
+
+    def set_link_mtu(self, name: str, mtu: int) -> None:
+        """ndo_change_mtu.  LinkError EINVAL, with what would do."""
         link = self.links[name]
+        link.change_mtu(mtu)
+        self.invalidate(link.tag)
+        self.revalidate()
+
+    def set_link_up(self, name: str, up: bool) -> None:
+        """Administratively up or down: a link that is down matches no packet and sends none.
+
+        LinkError EADDRNOTAVAIL where it can not be set up.
+        """
+        link = self.links[name]
+        if up:
+            link.open()
+        else:
+            link.close()
         link.up = up
         self.engine.set_port_up(link.number, up)
         self.invalidate(link.tag, ("tunnels", link.kind.name), ("routes",))
@@ -324,37 +411,43 @@ class Datapath:
 
     def add_cookie(self, act: Callable[[Upcall], None]) -> int:
         """A number for `packet.upcall`: `act` gets the copies that the engine sends up for it."""
-        self._cookies.append(act)
-        return len(self._cookies) - 1
+        number = next(self._next_cookie)
+        self._cookies[number] = act
+        self.undoable(lambda: self._cookies.__delitem__(number))
+        return number
 
     def act(self, upcall: Upcall) -> None:
         """Run what an UPCALL action asked for; a failure costs that copy only."""
+        act = self._cookies.get(upcall.cookie)
+        if act is None:
+            return  # its plugin is gone
         try:
-            self._cookies[upcall.cookie](upcall)
+            with self.limit.enter():
+                act(upcall)
         except PathPending:
             pass  # what it would have sent is not made: the way is being asked for
-        except Exception as error:
+        except (Exception, HandlerTimeout) as error:
             self.say(logging.ERROR, ("act", upcall.cookie), "an upcall failed: %r", error, exc_info=error)
 
     def every(self, seconds: float, act: Callable[[], None]) -> None:
-        """Have `act` called about every so many seconds of the engine's clock; about one is the least."""
-        interval_ns = int(seconds * 1e9)
-        self._chores.append(Chore(act, interval_ns, self.engine.clock() + interval_ns))
+        """Have `act` called about every so many seconds of the engine's clock; 0.01 is the least."""
+        chore = self._chores.add(seconds, act)
+        self.undoable(partial(self._chores.remove, chore))
+
+    def chores_due_s(self) -> float:
+        """How long to wait until something is due: 10 ms to a second."""
+        return self._chores.due_s()
 
     def run_chores(self) -> None:
         """Do what is due; a failure costs that one time only."""
-        now = self.engine.clock()
-        for chore in self._chores:
-            if chore.due_ns > now:
-                continue
-            chore.due_ns = now + chore.interval_ns
-            try:
-                chore.act()
-            except Exception as error:
-                self.say(logging.ERROR, ("chore", chore.act), "a chore failed: %r", error, exc_info=error)
+        self._chores.run()
+        self.end_quarantines()
 
     def invalidate(self, *tags: Hashable) -> None:
         """What was traced from these is traced again before the next upcalls are served."""
+        for tag in tags:
+            if isinstance(tag, tuple) and tag[0] == "addresses":
+                self._addresses.forget(tag[1])
         self.slowpath.invalidate(*tags)
 
     def revalidate(self) -> None:
@@ -366,15 +459,28 @@ class Datapath:
         self.revalidate()
 
     def _path_changed(self, way: Way, path: Path | None) -> None:
-        for link in self.links.values():
-            before = link.mtu
-            link.path_changed(way, path)
-            if link.mtu != before:
-                log.info("link %s: mtu %d", link.name, link.mtu)
-                self.invalidate(link.tag)
+        self._bind_again(self._followers.get(way, ()), lambda link: link.path_changed(way, path))
         self.invalidate(("path", way))
         self.revalidate()
         self.slowpath.release(way)
+
+    def _device_changed(self, port: str, name: str, device: Device | None) -> None:
+        self._bind_again(self.links.values(), lambda link: link.device_changed(port, name, device))
+        self.revalidate()
+
+    def _bind_again(self, links: Iterable[Link], tell: Callable[[Link], None]) -> None:
+        """Have these links look at what changed under them: their MTU may be another then."""
+        for link in tuple(links):
+            before = link.mtu
+            tell(link)
+            if link.mtu != before:
+                log.info("link %s: mtu %d", link.name, link.mtu)
+                self.invalidate(link.tag)
+
+    def forget_unused_paths(self) -> None:
+        """Ways that no flow and no waiting packet needs any more are asked for no longer."""
+        slowpath = self.slowpath
+        self.paths.forget_unused(lambda way: slowpath.index.rests_on(("path", way)) or slowpath.holds(way))
 
     # -- saying so ------------------------------------------------------------------------
 
@@ -394,11 +500,44 @@ class Datapath:
         sender = IPv4Address(source) if isinstance(ip, IPv4) else IPv6Address(source)
         packet.on_commit(lambda: self.say(logging.INFO, ("ecn", link.name), text, link.name, sender, tos))
 
+    # -- registering ----------------------------------------------------------------------
+
+    @contextmanager
+    def attempt(self) -> Iterator[Registrations]:
+        """What is registered within is taken back, last first, when that ends by an exception.
+
+        Handlers, stages, drop reasons, chores, cookies: whoever they are said to belong to.
+        Flows are traced again at its end, once.
+        """
+        with self.slowpath.paused():
+            outer, self._registered = self._registered, Registrations()
+            registered = self._registered
+            try:
+                yield registered
+            except BaseException:
+                registered.undo()
+                raise
+            finally:
+                self._registered = outer
+
+    def undoable(self, undo: Callable[[], None], stays: bool = False) -> None:
+        """Something was registered; `undo` takes it back when the attempt fails that it is part of.
+
+        It does so also when the plugin is unloaded, unless it `stays`.
+        """
+        if self._registered is not None:
+            self._registered.add(undo, stays)
+
     # -- the registry's host (vdp.registry.Host) -------------------------------------------
 
     def new_counter(self) -> int:
         """An engine counter."""
         return self.engine.new_counter()
+
+    def retire(self, counters: Iterable[int]) -> None:
+        """Give engine counters back, as soon as no flow counts by them."""
+        for counter in counters:
+            self.slowpath.when_revalidated(partial(self.engine.free_counter, counter))
 
     def handlers_changed(self, name: str) -> None:
         """What a handler list decided is decided anew; no packet reaches a removed handler after."""
@@ -406,18 +545,41 @@ class Datapath:
         self.revalidate()
 
     def handler_failed(self, registered: Registered, error: BaseException) -> None:
+        """Say so, and put it out where that is too often.  No flow is traced in here: one is being traced."""
+        what, end = "raised", "the packet goes on as if rejected"
+        if isinstance(error, HandlerTimeout):
+            what, end = "took too long", "the packet is dropped"
         self.say(
             logging.ERROR,
             ("handler", registered.owner, registered.name),
-            "plugin %s: handler %s raised %r; the packet goes on as if rejected",
+            "plugin %s: handler %s %s: %s; %s",
             registered.owner,
             registered.name,
-            error,
-            exc_info=error,
+            what,
+            fault(error),
+            end,
+            exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
         )
+        conduct = registered.conduct
+        if registered.owner != OWNER and conduct.fail(self.engine.clock()):
+            self.invalidate(("handlers", registered.list))
+            log.error(
+                "plugin %s: handler %s is passed over for %g s: it failed repeatedly",
+                registered.owner,
+                registered.name,
+                conduct.term_ns / NS,
+            )
 
+    def end_quarantines(self) -> None:
+        """Handlers whose time is over are asked again."""
+        now = self.engine.clock()
+        for registered in self.registry:
+            if registered.conduct.release(now):
+                log.info("plugin %s: handler %s is asked again", registered.owner, registered.name)
+                self.handlers_changed(registered.list)
 
-def meta_of(packet_type: PacketType, protocol: int) -> bytes:
-    """Metadata of a packet as received: its type, and of an L3 packet the EtherType."""
-    words = (int(packet_type), protocol if packet_type is PacketType.L3 else 0)
-    return b"".join(word.to_bytes(4, "big") for word in words).ljust(META_SIZE, b"\0")
+    def judge(self, registered: Registered, sentence: Callable[[Conduct], None]) -> None:
+        """By command: Conduct.enable or Conduct.disable."""
+        sentence(registered.conduct)
+        log.info("plugin %s: handler %s: %s", registered.owner, registered.name, registered.conduct.state)
+        self.handlers_changed(registered.list)

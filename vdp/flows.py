@@ -75,6 +75,10 @@ class FlowIndex:
                 if not keys:
                     del self._by_tag[tag]
 
+    def rests_on(self, tag: Hashable) -> bool:
+        """Whether any flow does."""
+        return tag in self._by_tag
+
     def depending_on(self, tags: Iterable[Hashable]) -> list[Flow]:
         """The flows that rest on any of the tags, oldest first."""
         keys = {key for tag in tags for key in self._by_tag.get(tag, ())}

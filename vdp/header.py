@@ -111,6 +111,17 @@ class FillSequence:
 
 
 @dataclass(frozen=True, slots=True)
+class FillState:
+    """A 32-bit field: the number of an engine state plus `addend`, which leaves the state as it is.
+
+    Of a state that `require_sequence` keeps, -1 gives the highest number received.
+    """
+
+    state: int
+    addend: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FillChecksum:
     """A 16-bit field: internet checksum over `size` bytes from `start` (0: to the packet's end)."""
 
@@ -126,7 +137,16 @@ class FillCopy:
     mask: int = 0xFF
 
 
-Fill = FillLength | FillId | FillSequence | FillChecksum | FillCopy
+@dataclass(frozen=True, slots=True)
+class FillHash:
+    """The masked bits of a 16-bit field: a hash of `size` bytes (4, 8 … 64), `distance` behind this front."""
+
+    distance: int
+    size: int
+    mask: int = 0xFFFF
+
+
+Fill = FillLength | FillId | FillSequence | FillState | FillChecksum | FillCopy | FillHash
 
 
 class Header:

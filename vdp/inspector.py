@@ -14,7 +14,9 @@ from vdp import __version__
 from vdp.control import view
 from vdp.engine import program as act
 from vdp.engine.interface import Feature, PortStats, PortType
+from vdp.links.icmp import MESSAGES
 from vdp.links.link import Link
+from vdp.links.tunnel_errors import Effect
 from vdp.protocols.ethernet import format_mac
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ TYPE_NAMES = {
     PortType.IP6: "raw",
     PortType.CELL: "gro-cell",
 }
+#: What an error handler can come to.
+ERROR_OUTCOMES = ("received", "reject", "error")
 NS = 1e9
 
 
@@ -67,6 +71,8 @@ class Inspector:
             "error": _error(stats.error),
             "features": [flag.name.lower() for flag in Feature if flag in port.features and flag.name],
             "queues": port.queues,
+            "kernel_drops": port.kernel_drops,
+            "rx_ring": stats.rx_ring,
             "counters": _counters(stats),
         }
 
@@ -84,6 +90,8 @@ class Inspector:
             "error": _error(stats.error),
             "features": [],
             "queues": self._engine.workers,
+            "kernel_drops": 0,
+            "rx_ring": 0,
             "counters": _counters(stats),
         }
 
@@ -109,6 +117,14 @@ class Inspector:
                 "mtu": link.mtu,
                 "up": link.up,
                 "counters": link.stats(),
+                "err_count": link.errors.count if link.errors else 0,
+                "err_age_s": link.errors.age_s if link.errors else None,
+                "icmp_errors": {
+                    effect.value: link.errors.effects[effect] if link.errors else 0 for effect in Effect
+                },
+                "config": {"name": link.name, "kind": link.kind.name, "underlay": info.get("underlay", "")}
+                | ({} if link.gro else {"gro": False})
+                | link.configuration(),
             }
             rest = {key: value for key, value in info.items() if key not in LINK_COLUMNS}
             if rest:
@@ -185,8 +201,21 @@ class Inspector:
             case act.RequireLength(least, most, otherwise, per_segment):
                 bound = f"at least {least}" if least else f"at most {most}"
                 return f"require {bound} bytes{' a segment' if per_segment else ''}" + self._else(otherwise)
-            case act.RequireSequence(offset, _, otherwise):
-                return f"require sequence number at {offset}" + self._else(otherwise)
+            case act.RequireSequence(offset, _, otherwise, _, late):
+                what = "sequence number, or a late one," if late else "sequence number"
+                return f"require {what} at {offset}" + self._else(otherwise)
+            case act.Account(sent, lost, lost_too):
+                names = self._counter_names()
+                told = " and ".join(str(names.get(number, number)) for number in (lost, lost_too) if number)
+                return f"count {names.get(sent, sent)} if sent, {told} if lost"
+            case act.State32(offset, state, addend):
+                return f"number of state {state}{f' {addend:+d}' if addend else ''} at {offset}"
+            case act.Hash(offset, start, size):
+                return f"hash of {size} bytes from {start} to {offset}"
+            case act.UdpChecksum(_, _, offset):
+                return f"UDP checksum of what is from {offset}"
+            case act.RequireUdp(_, _, offset, otherwise, zero):
+                return f"require UDP checksum{' or none' if zero else ''} at {offset}" + self._else(otherwise)
             case act.Fragment(_, most, otherwise):
                 return f"fragment to {most} bytes" + self._else(otherwise)
             case act.Ttl(version, offset, otherwise):
@@ -196,8 +225,8 @@ class Inspector:
             case act.Segment(features):
                 kept = [flag.name.lower() for flag in Feature if flag & features and flag.name]
                 return "segment" + (f" but {', '.join(kept)}" if kept else "")
-            case act.Upcall(cookie):
-                return f"upcall {cookie}"
+            case act.Upcall(cookie, state):
+                return f"upcall {cookie}" + ("" if state is None else f" while state {state} is not zero")
             case act.Meta(word, value):
                 return f"meta {word} := {value:#x}"
             case act.MetaLoad(word, offset, mask):
@@ -233,9 +262,14 @@ class Inspector:
                     "reject": self._packets(handler.counters["reject"]),
                     "drop": self._packets(handler.counters["drop"]),
                     "error": self._packets(handler.counters["error"]),
+                    "timeout": self._packets(handler.counters["timeout"]),
                 },
+                "icmp_errors": {outcome: handler.errors[outcome] for outcome in ERROR_OUTCOMES},
                 "seconds": handler.seconds,
                 "last_error": handler.last_error,
+                "state": handler.conduct.state,
+                "quarantine_left_s": handler.conduct.left_s(self._engine.clock()),
+                "quarantines": handler.conduct.terms,
             }
             for handler in self._datapath.registry
         ]
@@ -258,6 +292,11 @@ class Inspector:
                     "error": info.error,
                     "distribution": info.distribution,
                     "provides": provides,
+                    "passed_over": [
+                        handler.name
+                        for handler in self._datapath.registry
+                        if handler.owner == info.name and handler.conduct.is_out
+                    ],
                 }
             )
         return rows
@@ -324,6 +363,18 @@ class Inspector:
                     "sum": slowpath.durations.sum,
                 },
             },
+            "icmp": self._icmp_row(),
+        }
+
+    def _icmp_row(self) -> view.IcmpTotals:
+        errors, received = self._datapath.icmp, self._datapath.icmp_input.outcomes
+        sent: dict[str, dict[str, int]] = {}
+        for said, (family, name) in MESSAGES.items():
+            sent.setdefault(family, {})[name] = errors.sent[said]
+        return {
+            "sent": sent,
+            "suppressed": {limit: errors.limits.suppressed[limit] for limit in ("host", "global")},
+            "received": {outcome: received[outcome] for outcome in ("received", "reject", "malformed")},
         }
 
     def _worker_row(self, worker: int) -> view.WorkerRow:
@@ -394,4 +445,5 @@ def _counters(stats: PortStats) -> view.PortCounters:
         "upcalls": stats.upcalls,
         "hits": stats.hits,
         "misses": stats.misses,
+        "refused": stats.refused,
     }

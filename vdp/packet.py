@@ -10,17 +10,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
 from vdp.engine import program as act
-from vdp.engine.interface import MAX_LENGTH, META_PROTOCOL, META_REG, META_TYPE, META_WORDS, PacketType
-from vdp.header import Fill, FillChecksum, FillCopy, FillId, FillLength, FillSequence, Header
+from vdp.engine.interface import MAX_LENGTH, META_DEVICE, META_PROTOCOL, META_REG, META_TYPE, PacketType
+from vdp.header import (
+    Fill,
+    FillChecksum,
+    FillCopy,
+    FillHash,
+    FillId,
+    FillLength,
+    FillSequence,
+    FillState,
+    Header,
+)
 from vdp.trace import Trace, TraceError, Truncated, calling_line
 from vdp.verdict import Verdict
 
 H = TypeVar("H", bound=Header)
 Counter = int | tuple[int, int]  # a counter, or a counter and an addend to the bytes
 
+#: Where the checksum is in a UDP header.
+UDP_CHECKSUM_AT = 6
 #: Bytes that one SET action writes.
 MOST_SET = 16
 
@@ -53,6 +66,11 @@ class Packet:
         self._done = False
         #: No super-packet and no unfinished checksum any more: all offloads are settled.
         self.plain = False
+        #: UDP port that it came to, where the protocol inside is looked at as if it had not; else 0.
+        self.encap_port = 0
+        #: Next hop of the route that it was forwarded by (skb_dst); any: its own destination is on
+        #: the link.  None: no route was asked.
+        self.next_hop: IPv4Address | IPv6Address | None = None
 
     # -- reading: guards ------------------------------------------------------------------
 
@@ -81,7 +99,7 @@ class Packet:
         return self.trace.guard_meta(word, mask)
 
     def register(self, number: int, mask: int = 0xFFFFFFFF) -> int:
-        """Bits of metadata register 0 to 5; zero on receive."""
+        """Bits of metadata register 0 to 4; zero on receive."""
         return self.meta(self._register_word(number), mask)
 
     def has(self, size: int) -> bool:
@@ -189,8 +207,12 @@ class Packet:
         """Every packet like this one comes to Python (rate limited); nothing is installed."""
         self.trace.cacheable = False
 
-    def depends(self, tag: Hashable) -> None:
-        """The decision rests on `tag` too: when that is invalidated, the flow is traced again."""
+    def depends(self, tag: Hashable, instead_of: Hashable = None) -> None:
+        """The decision rests on `tag` too: when that is invalidated, the flow is traced again.
+
+        instead_of: a tag that it rested on until its own commit changed what that stands for.
+        """
+        self.trace.depends.discard(instead_of)
         self.trace.depends.add(tag)
 
     def on_commit(self, effect: Callable[[], None]) -> None:
@@ -237,12 +259,27 @@ class Packet:
             case FillSequence(state):
                 self._emit(act.Sequence32(offset, state, source=source))
                 self._forget(offset, 4)
+            case FillState(state, addend):
+                self._emit(act.State32(offset, state, addend, source=source))
+                self._forget(offset, 4)
             case FillChecksum(start, size):
                 self._emit(act.Checksum(offset, start, size, source=source))
                 self._forget(offset, 2)
             case FillCopy(distance, mask):
                 self._emit(act.Copy(offset, distance, mask, source=source))
                 self._forget(offset, 1, bytes([mask]))
+            case FillHash(distance, size, mask):
+                self._emit(act.Hash(offset, distance, size, mask, source=source))
+                self._forget(offset, 2, mask.to_bytes(2, "big"))
+
+    def udp_checksum(self, version: int, network: int, offset: int) -> None:
+        """Have the checksum of the UDP header at `offset` computed: by the output, if it does that.
+
+        `network`: where its IP header is, of that version, with the addresses written.
+        """
+        self._emit(act.UdpChecksum(version, network, offset, source=calling_line()))
+        self._forget(offset + UDP_CHECKSUM_AT, 2)
+        self.plain = False
 
     def set(self, offset: int, mask: bytes, value: bytes, checksum: int | None = None) -> None:
         """Write the masked bits of some bytes, adjusting an internet checksum (RFC 1624)."""
@@ -283,11 +320,26 @@ class Packet:
         """The internet checksum over `size` bytes from `start` (0: to the end) must be good."""
         self._emit(act.RequireChecksum(start, size, otherwise, source=calling_line()))
 
-    def require_sequence(
-        self, offset: int, state: int, otherwise: act.Program, explicit: bool = False
+    def require_udp_checksum(
+        self, version: int, network: int, offset: int, otherwise: act.Program, zero: bool = False
     ) -> None:
-        """The 32-bit number at `offset` must not be older than engine state `state` expects."""
-        self._emit(act.RequireSequence(offset, state, otherwise, explicit, source=calling_line()))
+        """The checksum of the UDP header at `offset`, behind the IP header at `network`, must be good.
+
+        zero: none, which a checksum of zero stands for, is good too.
+        """
+        self._emit(act.RequireUdp(version, network, offset, otherwise, zero, source=calling_line()))
+
+    def require_sequence(
+        self, offset: int, state: int, otherwise: act.Program, explicit: bool = False, late: bool = False
+    ) -> None:
+        """The 32-bit number at `offset` must not be behind what engine state `state` expects.
+
+        explicit: only the first packet ever may have any number; else, as in Linux, also the
+        one after each wrap.  A state made by `new_window` tells numbers that come late from
+        those that come twice: late lets them pass.  (Without it only one does that waited for
+        the slow path, and was overtaken there by packets of flows that are known.)
+        """
+        self._emit(act.RequireSequence(offset, state, otherwise, explicit, late, source=calling_line()))
 
     def fragment(self, offset: int, most: int, otherwise: act.Program) -> None:
         """Cut the IPv4 packet at `offset` into fragments of at most `most` bytes; `otherwise` with DF."""
@@ -307,13 +359,34 @@ class Packet:
         """One packet and its present length (plus an addend) on each counter."""
         self.actions.extend(self._counts(counters))
 
+    def account(self, sent: int, lost: int, lost_too: int = 0, skip: int = 0) -> None:
+        """From here on: a packet that an output takes counts on `sent`, one that is lost on both of `lost`.
+
+        Counters, 0 for none; bytes are those that it has now, less `skip`.
+        """
+        self._emit(act.Account(sent, lost, lost_too, skip, source=calling_line()))
+
     def count_since(self, state: _State, counter: int) -> None:
         """Count each packet that comes by the checkpoint, also if its run has ended since."""
         self.actions.insert(state.actions, _Tally(counter, source=calling_line()))
 
-    def segment(self, features: int = 0, most: int = 0) -> None:
-        """Cut super-packets and finish checksums that `features` does not cover."""
-        self._emit(act.Segment(features, most, source=calling_line()))
+    def segment(
+        self,
+        features: int = 0,
+        most: int = 0,
+        failed: int = 0,
+        *,
+        longest: int = 0,
+        longest_segment: int = 0,
+        equal: bool = False,
+    ) -> None:
+        """Cut super-packets and finish checksums that `features` does not cover; `failed` counts those
+        of which that can not be done (0: no counter), which are dropped.
+
+        With Feature.GRE_TSO: TCP super-packets of at most `longest` bytes, with segments of at most
+        `longest_segment`, are left whole, to be put into GRE; equal: but for a shorter last one."""
+        limits = (longest, longest_segment, equal)
+        self._emit(act.Segment(features, most, failed, *limits, source=calling_line()))
 
     def set_meta(self, word: int, value: int) -> None:
         """Write a metadata word."""
@@ -321,7 +394,7 @@ class Packet:
         self._meta[word] = value
 
     def set_register(self, number: int, value: int) -> None:
-        """Write metadata register 0 to 5."""
+        """Write metadata register 0 to 4."""
         self.set_meta(self._register_word(number), value)
 
     def load_register(self, number: int, offset: int, mask: int = 0xFFFFFFFF) -> None:
@@ -339,13 +412,16 @@ class Packet:
 
     def scrub(self) -> None:
         """Forget what handlers noted in the registers (skb_scrub_packet)."""
-        for word in range(META_REG, META_WORDS):
+        for word in range(META_REG, META_DEVICE):
             if self._meta.get(word, 0) != 0 or (word not in self._meta and self.trace.guard_meta(word)):
                 self.set_meta(word, 0)
 
-    def upcall(self, cookie: int) -> None:
-        """Send a copy to the slow path (rate limited), then go on; see Datapath.cookie."""
-        self._emit(act.Upcall(cookie, source=calling_line()))
+    def upcall(self, cookie: int, state: int | None = None) -> None:
+        """Send a copy to the slow path (rate limited), then go on; see Datapath.add_cookie.
+
+        With an engine state, only while its number is not zero; each packet takes one from it.
+        """
+        self._emit(act.Upcall(cookie, state, source=calling_line()))
 
     def clone(self) -> Packet:
         """A copy that goes its own way from here; it must end in an output or a drop too."""
@@ -354,7 +430,7 @@ class Packet:
         copy._cuts = self._cuts
         copy._overlay, copy._meta = dict(self._overlay), dict(self._meta)
         copy._trimmed, copy._ensured = self._trimmed, self._ensured
-        copy.plain = self.plain
+        copy.plain, copy.next_hop, copy.encap_port = self.plain, self.next_hop, self.encap_port
         copy.actions = []
         self._emit(_OpenClone(copy, source=calling_line()))
         return copy
@@ -400,6 +476,8 @@ class Packet:
             ensured=self._ensured,
             done=self._done,
             plain=self.plain,
+            next_hop=self.next_hop,
+            encap_port=self.encap_port,
             effects=len(self.trace.effects),
             touches=len(self.trace.touches),
         )
@@ -413,7 +491,8 @@ class Packet:
         self._cuts = state.cuts
         self._overlay, self._meta = dict(state.overlay), dict(state.meta)
         self._trimmed, self._ensured = state.trimmed, state.ensured
-        self._done, self.plain = state.done, state.plain
+        self._done, self.plain, self.next_hop = state.done, state.plain, state.next_hop
+        self.encap_port = state.encap_port
 
     def program(self) -> act.Program:
         """The finished program; TraceError when a run has no end."""
@@ -425,6 +504,10 @@ class Packet:
             else action
             for action in self.actions
         )
+
+    def tallies(self) -> act.Program:
+        """What remains of a run that came to nothing: the counts of who was asked."""
+        return tuple(action for action in self.actions if isinstance(action, _Tally))
 
     # -- mechanism --------------------------------------------------------------------------
 
@@ -459,8 +542,8 @@ class Packet:
 
     @staticmethod
     def _register_word(number: int) -> int:
-        if not 0 <= number < META_WORDS - META_REG:
-            raise ValueError(f"register {number}: there are {META_WORDS - META_REG}")
+        if not 0 <= number < META_DEVICE - META_REG:
+            raise ValueError(f"register {number}: there are {META_DEVICE - META_REG}")
         return META_REG + number
 
 
@@ -491,5 +574,7 @@ class _State:
     ensured: int
     done: bool
     plain: bool
+    next_hop: IPv4Address | IPv6Address | None
+    encap_port: int
     effects: int
     touches: int

@@ -7,13 +7,32 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.control.fake_view import FakeView
 from vdp.cli import main
+from vdp.cli.commands import COMMANDS
 from vdp.control.methods import method_table
-from vdp.control.server import ControlServer
+from vdp.control.server import ControlServer, Method
+
+
+def changes(view: FakeView) -> dict[str, Method]:
+    """Methods that change: what they were asked to is noted, and all rows are the answer."""
+
+    def made(method: str, rows: Any) -> Method:
+        def change(params: dict[str, Any]) -> Any:
+            view.asked.append((method, params["name"]))
+            return rows
+
+        return change
+
+    return {
+        command.method: made(command.method, view.plugins if command.noun == "plugin" else view.handlers)
+        for command in COMMANDS
+        if command.changes
+    }
 
 
 @dataclass
@@ -34,7 +53,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     thread.start()
 
     async def start() -> ControlServer:
-        server = ControlServer(path, method_table(view))
+        server = ControlServer(path, method_table(view) | changes(view))
         await server.start()
         return server
 

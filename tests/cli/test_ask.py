@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def words(command: Command) -> list[str]:
     return [command.noun, command.verb] if command.verb else [command.noun]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.method)
+@pytest.mark.parametrize(
+    "command", [each for each in COMMANDS if not each.changes], ids=lambda command: command.method
+)
 def test_json_is_the_answer_of_the_daemon(vdp: Vdp, daemon: Daemon, command: Command) -> None:
     result = vdp(*words(command), "--json", "--socket", daemon.socket)
     view = daemon.view
@@ -50,6 +53,27 @@ def test_json_is_the_answer_of_the_daemon(vdp: Vdp, daemon: Daemon, command: Com
     assert json.loads(result.out) == answers[command.method]
 
 
+@pytest.mark.parametrize(
+    "command", [each for each in COMMANDS if each.changes], ids=lambda command: command.method
+)
+def test_what_changes_something_must_be_named_and_shows_what_became_of_it(
+    vdp: Vdp, daemon: Daemon, command: Command
+) -> None:
+    assert vdp(*words(command), "--socket", daemon.socket).code == exits.USAGE
+    assert daemon.view.asked == []
+    result = vdp(*words(command), "wccp", "--socket", daemon.socket)
+    assert (result.code, result.err) == (exits.OK, "")
+    assert daemon.view.asked == [(command.method, "wccp")]
+    assert result.out == vdp(command.noun, "list", "--socket", daemon.socket).out
+
+
+def test_a_handlers_quarantine_is_in_the_list(vdp: Vdp, daemon: Daemon) -> None:
+    header, failing, fine = vdp("handlers", "--socket", daemon.socket).out.splitlines()
+    assert header.split()[-3:] == ["STATE", "LAST", "ERROR"]
+    assert "quarantine 2 s" in failing
+    assert "asked" in fine
+
+
 def test_ports_are_a_table_with_aligned_columns(vdp: Vdp, daemon: Daemon) -> None:
     result = vdp("port", "show", "--socket", daemon.socket)
     assert [line[:42] for line in result.out.splitlines()] == [
@@ -59,10 +83,10 @@ def test_ports_are_a_table_with_aligned_columns(vdp: Vdp, daemon: Daemon) -> Non
         "gt1       gro-cell  l2     up     1462  - ",
     ]
     assert [line[55:] for line in result.out.splitlines()] == [
-        "RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  DROPPED  ERROR",
-        "       10      1000          4       400        0  -",
-        "        5       700          0         0        7  ENETDOWN: Network is down",
-        "        3         0          0         0        0  -",
+        "RING  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  DROPPED  ERROR",
+        "   -         10      1000          4       400        0  -",
+        "4096          5       700          0         0        7  ENETDOWN: Network is down",
+        "   -          3         0          0         0        0  -",
     ]
 
 
@@ -76,6 +100,7 @@ def test_one_port_that_is_named_is_shown_whole(vdp: Vdp, daemon: Daemon) -> None
     assert not any(line.startswith("underlay") for line in lines)
 
 
+@pytest.mark.conformance("B14")
 def test_links_show_addresses_keys_and_counters(vdp: Vdp, daemon: Daemon) -> None:
     daemon.view.links[0]["okey"] = None
     header, row = vdp("link", "show", "--socket", daemon.socket).out.splitlines()
@@ -94,13 +119,14 @@ def test_flows_are_a_line_each_and_explained_by_source(vdp: Vdp, daemon: Daemon)
     assert lines[-1].split() == ["action", "output", "gt1", "vdp/links/link.py:9"]
 
 
+@pytest.mark.conformance("A15")
 def test_the_other_tables_name_what_matters(vdp: Vdp, daemon: Daemon) -> None:
     def table(*arguments: str) -> list[list[str]]:
         return [line.split() for line in vdp(*arguments, "--socket", daemon.socket).out.splitlines()]
 
     assert table("handler", "list")[1][:8] == ["cisco", "10", "wccp", "wccp", "1", "2", "3", "4"]
     assert table("plugin", "list")[2][2] == "failed"
-    assert table("drop", "show")[1][:3] == ["underlay", "no_handler", "6"]
+    assert table("drop", "show")[1][:3] == ["underlay", "tunnel_no_link", "6"]
     assert table("bridge", "macs")[1] == ["br0", "02:00:00:00:00:01", "tap0", "2", "s"]
     status = table("status")
     assert ["flows", "1", "of", "65536,", "9", "installed"] in status
@@ -121,9 +147,9 @@ def test_control_bytes_from_outside_are_escaped(vdp: Vdp, daemon: Daemon) -> Non
         assert all(c.isprintable() or c == "\n" for c in out)
 
 
-@pytest.mark.parametrize("noun", [command.noun for command in COMMANDS if command.verb])
+@pytest.mark.parametrize("noun", [each.noun for each in COMMANDS if each.verb and not each.changes])
 def test_plurals_and_nouns_alone_are_understood(vdp: Vdp, daemon: Daemon, noun: str) -> None:
-    (verb,) = [command.verb for command in COMMANDS if command.noun == noun]
+    (verb,) = [command.verb for command in COMMANDS if command.noun == noun and not command.changes]
     wanted = vdp(noun, verb, "--json", "--socket", daemon.socket).out
     assert wanted
     for arguments in ([noun + "s", verb], [noun], [noun + "s"]):
@@ -206,7 +232,7 @@ def test_version_is_printed() -> None:
 def test_asking_imports_nothing_heavy(daemon: Daemon) -> None:
     code = (
         "import sys; from vdp.cli import main\n"
-        f"for arguments in {[words(command) for command in COMMANDS]!r}:\n"
+        f"for arguments in {[words(each) + ['wccp'] * each.changes for each in COMMANDS]!r}:\n"
         f"    assert main([*arguments, '--socket', {daemon.socket!r}]) == 0\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
     )
@@ -259,3 +285,13 @@ def test_a_table_that_is_too_wide_for_the_terminal_is_not_folded(daemon: Daemon)
     lines = out.splitlines()
     assert lines[0].startswith("NAME")
     assert len(lines) == 1 + len(daemon.view.ports), "one line a port, whole"
+
+
+@pytest.mark.conformance("B25")
+@pytest.mark.parametrize("words", [["link", "show"], ["links"], ["link", "show", "gt1"]], ids=" ".join)
+def test_links_are_printed_as_a_configuration(vdp: Vdp, daemon: Daemon, words: list[str]) -> None:
+    config = {"name": "gt1", "kind": "gretap", "underlay": "underlay", "key": 42, "csum": True, "ttl": "any"}
+    daemon.view.links[0]["config"] = config
+    result = vdp(*words, "--toml", "--socket", daemon.socket)
+    assert (result.code, result.err) == (exits.OK, "")
+    assert tomllib.loads(result.out) == {"link": [config]}

@@ -94,15 +94,18 @@ def test_check_needs_a_file(vdp: Vdp) -> None:
 
 def test_a_configuration_runs_the_daemon(vdp: Vdp, monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("vdp.daemon")
-    asked: list[tuple[Path, str | None]] = []
+    asked: list[tuple[Path, str | None, bool]] = []
 
-    def run(path: Path, *, log_level: str | None = None) -> int:
-        asked.append((path, log_level))
+    def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> int:
+        asked.append((path, log_level, strict))
         return 17
 
     module.run = run  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vdp.daemon", module)
     assert vdp("-c", "a.toml").code == 17
     assert vdp("--config", "b.toml", "--log-level", "debug").code == 17
-    assert asked == [(Path("a.toml"), None), (Path("b.toml"), "debug")]
+    assert vdp("-c", "c.toml", "--strict").code == 17
+    assert asked == [
+        (Path("a.toml"), None, False), (Path("b.toml"), "debug", False), (Path("c.toml"), None, True),
+    ]  # fmt: skip
     assert vdp("-c", "a.toml", "--log-level", "loud").code == exits.USAGE

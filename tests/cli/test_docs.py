@@ -20,11 +20,22 @@ def test_every_command_has_a_row() -> None:
     for command in COMMANDS:
         words = f"{command.noun} {command.verb}".strip()
         operand = rf" \[{command.operand}\]" if command.operand else ""
+        operand = f" {command.operand}" if command.changes else operand
         assert re.search(rf"^\| `vdp {words}{operand}", PAGE, re.MULTILINE), words
 
 
 def test_every_option_is_explained() -> None:
-    for option in ("--json", "--socket", "--config", "--explain", "--log-level", "--version", "--help"):
+    options = (
+        "--json",
+        "--socket",
+        "--config",
+        "--explain",
+        "--log-level",
+        "--strict",
+        "--version",
+        "--help",
+    )
+    for option in options:
         assert option in PAGE
     assert all(f"`{level}`" in PAGE for level in LOG_LEVELS)
 
@@ -37,7 +48,8 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
 
 def test_the_protocol_is_that_of_the_code() -> None:
     section = PAGE[PAGE.index("## The control socket") :]
-    assert set(re.findall(r"`(\w+\.\w+|status)`", section)) == method_table(FakeView()).keys()
+    changes = {command.method for command in COMMANDS if command.changes}
+    assert set(re.findall(r"`(\w+\.\w+|status)`", section)) == method_table(FakeView()).keys() | changes
     codes = {value for name, value in vars(errors).items() if name.isupper()}
     assert set(re.findall(r"`(\w+)`", section[section.index("Error codes") :].split(".")[0])) == codes
     assert f"{CLIENTS_MOST} clients" in section

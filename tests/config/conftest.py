@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vdp.config import Config, ConfigError, LinkKindInfo, PluginsSection, Problem, load
 from vdp.config.values import Address
@@ -25,6 +25,7 @@ class Parameters(BaseModel):
     tos: int | Literal["inherit"] = 0
     ignore_df: bool = False
     pmtudisc: bool = True
+    encap: Literal["none", "udp"] = "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> Parameters:
@@ -39,6 +40,10 @@ class Kind:
     packet_type: PacketType
     ip_version: int = 4
 
+    def udp_ports(self, parameters: object) -> frozenset[int]:
+        assert isinstance(parameters, Parameters)  # as of all kinds: asked about valid ones only
+        return frozenset((4754,) if parameters.encap == "udp" else ())
+
 
 def kinds(plugins: PluginsSection) -> Mapping[str, LinkKindInfo]:
     known = {
@@ -49,12 +54,22 @@ def kinds(plugins: PluginsSection) -> Mapping[str, LinkKindInfo]:
     return {name: kind for name, kind in known.items() if name in plugins.load}
 
 
+class Peer(BaseModel):
+    """A table of a plugin's table of tables."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    weight: int = 0
+    share: int = 0
+
+
 class Settings(BaseModel):
     """The table [plugin.wccp], as that plugin would have it."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     detect: Literal["full", "linux"] = "full"
+    peer: dict[str, Peer] = Field(default_factory=dict)
 
 
 def settings() -> Mapping[str, type[BaseModel]]:

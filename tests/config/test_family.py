@@ -50,3 +50,14 @@ def test_a_family_in_the_wrong_place_is_refused(parse: Parse, text: str, key: st
     with pytest.raises(ConfigError) as refused:
         parse(text)
     assert [(problem.key, problem.expected) for problem in refused.value.problems] == [(key, expected)]
+
+
+def test_a_tunnel_in_udp_runs_over_an_interface(parse: Parse) -> None:
+    """The kernel's raw sockets carry one IP protocol, and that is not UDP."""
+    text = link("gre").replace('underlay = "u"\n', 'underlay = "u"\nencap = "udp"\n')
+    parse(WIRE + text)
+    with pytest.raises(ConfigError) as refused:
+        parse(RAW + text)
+    (problem,) = refused.value.problems
+    assert (problem.key, problem.line) == ("link[0].encap", 9)
+    assert "an underlay with `interface`" in problem.expected

@@ -113,7 +113,7 @@ def test_a_whole_configuration_is_read(parse: Parse) -> None:
     assert config.bridges[0].ageing_s == 300
     assert config.connects[0].members == ("tun0", "gre1")
     assert config.routes[0].destination == ip_network("10.20.0.0/16")
-    assert config.plugin["wccp"].model_dump() == {"detect": "linux"}
+    assert config.plugin["wccp"].model_dump() == {"detect": "linux", "peer": {}}
     assert config.metrics.listen == Listen("::1", 0)
     assert config.control.socket == "/run/vdp/vdp.sock"
     assert config.engine.engine_config() == EngineConfig(workers=2)

@@ -108,11 +108,11 @@ kind = "gre"
 underlay = "raw0"
 key = 4
 
-[[link]]                                        #! link[5] | ignore_df contradicts pmtudisc |
+[[link]]
 name = "g6"
 kind = "gre"
 underlay = "raw0"
-ignore_df = true
+ignore_df = true                                #! link[5].ignore_df | ignore_df contradicts pmtudisc |
 
 [[bridge]]
 name = "br0"
@@ -244,6 +244,14 @@ def test_a_wrong_plugins_section_hides_only_what_depends_on_it(problems: Problem
 def test_a_doubled_plugin_is_reported(problems: Problems) -> None:
     (problem,) = problems('[plugins]\nload = ["gre", "wccp", "gre"]\n')
     assert (problem.line, problem.column, problem.key) == (2, 24, "plugins.load[2]")
+
+
+def test_keys_of_a_plugins_table_of_tables_are_known(problems: Problems) -> None:
+    text = '[plugins]\nload = ["wccp"]\n[plugin.wccp.peer.one]\nwieght = 1\n[plugin.wccp.peer.two]\nx = 1\n'
+    near, far = problems(text)
+    assert (near.line, near.key) == (4, "plugin.wccp.peer.one.wieght")
+    assert near.hint == 'did you mean "weight"?'
+    assert (far.line, far.hint) == (6, "keys here: weight, share")
 
 
 def test_a_problem_reads_like_a_compilers(problems: Problems) -> None:

@@ -37,6 +37,8 @@ def port(name: str, kind: str = "tap", number: int = 1, **values: int) -> PortRo
         "error": None,
         "features": ["vnet_hdr", "csum"] if kind == "tap" else [],
         "queues": 1,
+        "kernel_drops": 0,
+        "rx_ring": 4096 if kind == "raw" else 0,
         "counters": counters(**values),
     }
 
@@ -52,12 +54,14 @@ class FakeView:
     """Tests change its attributes to say what there is."""
 
     def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []  # changes, by method and name
         self.ports = [
             port(
                 "tap0",
                 rx_packets=10,
                 rx_bytes=1000,
                 rx_segments=30,
+                refused=2,
                 tx_packets=4,
                 tx_bytes=400,
                 tx_segments=5,
@@ -85,6 +89,7 @@ class FakeView:
                 "pmtudisc": True,
                 "mtu": 1462,
                 "up": True,
+                "config": {"name": "gt1", "kind": "gretap", "underlay": "underlay", "key": 42},
                 "counters": {
                     "rx_packets": 8,
                     "rx_bytes": 800,
@@ -96,6 +101,9 @@ class FakeView:
                     "tx_errors": 0,
                     "rx_dropped": 4,
                 },
+                "err_count": 1,
+                "err_age_s": 2.5,
+                "icmp_errors": {"path_mtu": 1, "route": 0, "failure": 3, "ignored": 2},
             }
         ]
         self.flows: list[FlowRow] = [
@@ -132,18 +140,26 @@ class FakeView:
                 "priority": 10,
                 "name": "wccp",
                 "plugin": "wccp",
-                "verdicts": {"received": 1, "reject": 2, "drop": 3, "error": 4},
+                "verdicts": {"received": 1, "reject": 2, "drop": 3, "error": 4, "timeout": 5},
                 "seconds": 0.25,
+                "icmp_errors": {"received": 1, "reject": 0, "error": 0},
                 "last_error": "ValueError: \x1b[31mred",
+                "state": "quarantine",
+                "quarantine_left_s": 1.5,
+                "quarantines": 2,
             },
             {
                 "list": "ip-protocol",
                 "priority": 47,
                 "name": "gre",
                 "plugin": "gre",
-                "verdicts": {"received": 5, "reject": 0, "drop": 0, "error": 0},
+                "verdicts": {"received": 5, "reject": 0, "drop": 0, "error": 0, "timeout": 0},
                 "seconds": 1.5,
+                "icmp_errors": {"received": 1, "reject": 0, "error": 0},
                 "last_error": "",
+                "state": "asked",
+                "quarantine_left_s": None,
+                "quarantines": 0,
             },
         ]
         self.plugins: list[PluginRow] = [
@@ -154,6 +170,7 @@ class FakeView:
                 "error": "",
                 "distribution": "vdp",
                 "provides": ["link kind gre"],
+                "passed_over": [],
             },
             {
                 "name": "wccp",
@@ -162,10 +179,11 @@ class FakeView:
                 "error": "ImportError: no",
                 "distribution": "vdp",
                 "provides": [],
+                "passed_over": ["wccp"],
             },
         ]
         self.drops: list[DropRow] = [
-            {"port": "underlay", "reason": "no_handler", "text": "no handler took it", "packets": 6},
+            {"port": "underlay", "reason": "tunnel_no_link", "text": "no link has it", "packets": 6},
             {
                 "port": "underlay",
                 "reason": "wccp_bad_group",
@@ -175,7 +193,7 @@ class FakeView:
         ]
         self.reasons: list[ReasonRow] = [
             {"reason": "parse_truncated", "text": "it ends early", "plugin": ""},
-            {"reason": "no_handler", "text": "no handler took it", "plugin": ""},
+            {"reason": "tunnel_no_link", "text": "no link has it", "plugin": ""},
             {"reason": "wccp_bad_group", "text": "a group without a service", "plugin": "wccp"},
         ]
         self.macs: list[MacRow] = [
@@ -203,6 +221,11 @@ class FakeView:
             "upcalls": {
                 "total": {"miss": 4, "action": 2},
                 "seconds": {"bounds": [0.001, 0.01], "counts": [3, 2, 1], "sum": 0.05},
+            },
+            "icmp": {
+                "sent": {"ipv4": {"port_unreachable": 5}, "ipv6": {"packet_too_big": 0}},
+                "suppressed": {"host": 4, "global": 0},
+                "received": {"received": 6, "reject": 1, "malformed": 2},
             },
         }  # fmt: skip
 

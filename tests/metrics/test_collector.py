@@ -68,6 +68,7 @@ def test_openmetrics_is_well_formed() -> None:
     assert len(list(families)) == len(CATALOGUE)
 
 
+@pytest.mark.conformance("A15", "J")
 @pytest.mark.parametrize(
     ("name", "labels", "wanted"),
     [
@@ -82,10 +83,11 @@ def test_openmetrics_is_well_formed() -> None:
         ("vdp_port_transmit_packets_total", {"port": "tap0"}, 5),
         ("vdp_port_transmit_bytes_total", {"port": "tap0"}, 400),
         ("vdp_port_held_frames", {"port": "underlay"}, 2),
-        ("vdp_drops_total", {"port": "underlay", "reason": "no_handler"}, 6),
+        ("vdp_drops_total", {"port": "underlay", "reason": "tunnel_no_link"}, 6),
         ("vdp_drops_total", {"port": "underlay", "reason": "wccp_bad_group"}, 1),
         ("vdp_drops_total", {"port": "tap0", "reason": "parse_truncated"}, 0),
         ("vdp_gso_segments_total", {"port": "gt1"}, 6),
+        ("vdp_gso_refused_frames_total", {"port": "tap0"}, 2),
         ("vdp_gro_frames_total", {"port": "gt1"}, 3),
         ("vdp_gro_segments_total", {"port": "gt1"}, 30),
         ("vdp_gro_merged_frames_total", {"port": "gt1"}, 27),
@@ -116,6 +118,11 @@ def test_openmetrics_is_well_formed() -> None:
         ("vdp_handler_info", {"list": "cisco", "handler": "wccp", "plugin": "wccp", "priority": "10"}, 1),
         ("vdp_handler_packets_total", {"list": "cisco", "handler": "wccp", "verdict": "drop"}, 3),
         ("vdp_handler_exceptions_total", {"list": "cisco", "handler": "wccp"}, 4),
+        ("vdp_handler_packets_total", {"list": "cisco", "handler": "wccp", "verdict": "timeout"}, 5),
+        ("vdp_handler_timeouts_total", {"list": "cisco", "handler": "wccp"}, 5),
+        ("vdp_handler_passed_over", {"list": "cisco", "handler": "wccp"}, 1),
+        ("vdp_handler_passed_over", {"list": "ip-protocol", "handler": "gre"}, 0),
+        ("vdp_handler_quarantines_total", {"list": "cisco", "handler": "wccp"}, 2),
         ("vdp_handler_seconds_total", {"list": "ip-protocol", "handler": "gre"}, 1.5),
         ("vdp_plugin_info", {"plugin": "wccp", "version": "", "state": "failed"}, 1),
         ("vdp_link_info", {"link": "gt1", "kind": "gretap", "local": "192.0.2.1", "remote": "192.0.2.2"}, 1),
@@ -125,6 +132,11 @@ def test_openmetrics_is_well_formed() -> None:
         ("vdp_link_receive_dropped_total", {"link": "gt1"}, 4),
         ("vdp_link_errors_total", {"link": "gt1", "kind": "rx_crc"}, 2),
         ("vdp_link_errors_total", {"link": "gt1", "kind": "collisions"}, 0),
+        ("vdp_link_icmp_errors_total", {"link": "gt1", "effect": "failure"}, 3),
+        ("vdp_link_icmp_errors_total", {"link": "gt1", "effect": "route"}, 0),
+        ("vdp_icmp_errors_sent_total", {"family": "ipv4", "error": "port_unreachable"}, 5),
+        ("vdp_icmp_errors_suppressed_total", {"limit": "host"}, 4),
+        ("vdp_icmp_errors_received_total", {"outcome": "malformed"}, 2),
     ],
 )
 def test_a_value_is_the_views(name: str, labels: dict[str, str], wanted: float | None) -> None:
@@ -165,6 +177,7 @@ def drop_series(view: FakeView) -> dict[tuple[str, str], float]:
     }
 
 
+@pytest.mark.conformance("J")
 def test_drops_have_every_core_reason_on_a_machine_of_usual_size() -> None:
     view = FakeView()
     reasons(view, 40)
@@ -180,7 +193,7 @@ def test_drops_keep_to_their_budget_and_show_what_happened() -> None:
     series = drop_series(view)
     assert len(series) <= DROP_SERIES + 1
     assert series["p0", "reason_20"] == 5
-    assert series["p69", "no_handler"] == 0
+    assert series["p69", "tunnel_no_link"] == 0
 
 
 def test_the_whole_keeps_to_three_thousand_series() -> None:

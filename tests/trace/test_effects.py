@@ -170,6 +170,7 @@ def test_an_arp_request_can_be_turned_into_its_reply(make_engine: EngineFactory)
     assert data[14:42] == bytes(6) + b"\0\x02123456" + b"\0\0\0\7" + b"abcdef" + b"\0\0\0\x08"
 
 
+@pytest.mark.conformance("G5", "G6")
 def test_a_pushed_header_is_filled_in_lengths_first_checksums_last(make_engine: EngineFactory) -> None:
     from vdp.header import FillChecksum
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from vdp.cli import exits
 from vdp.cli.commands import COMMANDS, Command, SocketUnknown, ask, complain, socket_path
+from vdp.cli.plugin import add_verbs
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _OPTIONS_WITH_VALUE = ("-c", "--config", "--socket", "--log-level")
@@ -47,22 +48,31 @@ def build_parser() -> argparse.ArgumentParser:
         "-c", "--config", type=Path, metavar="FILE", help="run the dataplane of this configuration"
     )
     parser.add_argument("--log-level", choices=LOG_LEVELS, help="instead of the configuration's")
+    parser.add_argument("--strict", action="store_true", help="start only if every listed plugin loads")
     parser.add_argument("--version", action=_Version, help="print the version")
     nouns = parser.add_subparsers(dest="noun", metavar="COMMAND", title="commands")
     check = nouns.add_parser("check", help="say what is wrong with a configuration, touch nothing")
     _add_common(check, socket=False)
     check.set_defaults(command=None)
+    verbs_of: dict[str, Any] = {}
     for command in COMMANDS:
         if not command.verb:
             only = nouns.add_parser(command.noun, help=command.help, description=command.help)
             _add_command(only, command)
             continue
-        noun = nouns.add_parser(
-            command.noun, aliases=[command.noun + "s"], help=f"{command.verb}: {command.help}"
-        )
-        verbs = noun.add_subparsers(dest="verb", metavar="VERB", required=True)
+        if command.noun not in verbs_of:
+            noun = nouns.add_parser(command.noun, aliases=[command.noun + "s"], help=_verbs(command.noun))
+            verbs_of[command.noun] = noun.add_subparsers(dest="verb", metavar="VERB", required=True)
+        verbs = verbs_of[command.noun]
         _add_command(verbs.add_parser(command.verb, help=command.help, description=command.help), command)
+    add_verbs(verbs_of["plugin"])
     return parser
+
+
+def _verbs(noun: str) -> str:
+    """A noun's line of help: its verbs, and what the first one shows."""
+    commands = [command for command in COMMANDS if command.noun == noun]
+    return f"{', '.join(command.verb for command in commands)}: {commands[0].help}"
 
 
 def _add_common(parser: argparse.ArgumentParser, socket: bool) -> None:
@@ -77,11 +87,17 @@ def _add_common(parser: argparse.ArgumentParser, socket: bool) -> None:
 
 def _add_command(parser: argparse.ArgumentParser, command: Command) -> None:
     _add_common(parser, socket=True)
-    if command.operand:
+    if command.changes:
+        parser.add_argument("name", metavar=command.operand, help="which one")
+    elif command.operand:
         parser.add_argument("name", nargs="?", metavar=command.operand, help="only this one")
     if command.method == "flow.dump":
         parser.add_argument(
             "--explain", action="store_true", help="say which line of whose plugin made each guard and action"
+        )
+    if command.method == "link.show":
+        parser.add_argument(
+            "--toml", action="store_true", help="print the [[link]] tables that make these links again"
         )
     parser.set_defaults(command=command)
 
@@ -89,7 +105,7 @@ def _add_command(parser: argparse.ArgumentParser, command: Command) -> None:
 def with_verb(arguments: Sequence[str]) -> list[str]:
     """The arguments, with the verb put in where a noun stands alone: `vdp ports --json`."""
     result = list(arguments)
-    verbs = {command.noun: command.verb for command in COMMANDS if command.verb}
+    verbs = {command.noun: command.verb for command in COMMANDS if command.verb and not command.changes}
     at = 0
     while at < len(result) and result[at].startswith("-"):
         at += 2 if result[at] in _OPTIONS_WITH_VALUE else 1
@@ -121,7 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _greet(parser, parsed)
             from vdp.cli.daemon import run
 
-            return run(parsed.config, parsed.log_level)
+            return run(parsed.config, parsed.log_level, strict=parsed.strict)
+        if hasattr(parsed, "run"):
+            code: int = parsed.run(parsed)
+            return code
         if parsed.command is None:
             if parsed.config is None:
                 parser.error("check needs a configuration: vdp check -c FILE")

@@ -16,12 +16,16 @@ from vdp.control.errors import NOT_FOUND, ControlError, DaemonUnreachable
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One noun and verb.  operand: what may be named to see it alone, if anything."""
+    """One noun and verb.  operand: what may be named to see it alone, if anything.
+
+    changes: it changes what is named, and then it must be named.
+    """
 
     noun: str
     verb: str
     help: str
     operand: str = ""
+    changes: bool = False
 
     @property
     def method(self) -> str:
@@ -33,7 +37,13 @@ COMMANDS = (
     Command("link", "show", "addresses, keys and counters of links, or all about one", "LINK"),
     Command("flow", "dump", "megaflows: match, actions, counters", "PORT"),
     Command("handler", "list", "handlers in the order they are asked, with their verdicts", "LIST"),
+    Command("handler", "enable", "ask a handler again, at once: out of quarantine", "HANDLER", changes=True),
+    Command("handler", "disable", "pass a handler over until it is enabled", "HANDLER", changes=True),
     Command("plugin", "list", "plugins: state, version, what each provides", "PLUGIN"),
+    Command("plugin", "load", "import a plugin and have it register", "PLUGIN", changes=True),
+    Command("plugin", "unload", "take back all that a plugin registered", "PLUGIN", changes=True),
+    Command("plugin", "reload", "import a plugin anew, exchange what it registered", "PLUGIN", changes=True),
+    Command("plugin", "enable", "ask all handlers of a plugin again, at once", "PLUGIN", changes=True),
     Command("drop", "show", "dropped packets by port and reason", "PORT"),
     Command("bridge", "macs", "MAC addresses that bridges have learned", "BRIDGE"),
     Command("status", "", "the daemon at a glance"),
@@ -87,6 +97,11 @@ def ask(command: Command, arguments: Namespace) -> int:
         complain(str(error), f"vdp check -c {arguments.config} says what is wrong")
         return exits.CONFIG
     except DaemonUnreachable as error:
+        if command.method == "plugin.list" and name is None:
+            from vdp.cli.plugin import installed_rows
+
+            talk(f"{escaped(str(error))}: this is what is installed")
+            return _print(command, arguments, installed_rows(), named=False)
         complain(str(error), error.hint)
         return exits.UNREACHABLE
     except ControlError as error:
@@ -96,11 +111,13 @@ def ask(command: Command, arguments: Namespace) -> int:
 
 
 def _print(command: Command, arguments: Namespace, answer: object, named: bool) -> int:
-    from vdp.cli.pages import PAGES, flow_page, print_json
+    from vdp.cli.pages import PAGES, flow_page, print_json, toml_page
 
     try:
         if arguments.json:
             print_json(answer, sys.stdout)
+        elif getattr(arguments, "toml", False):
+            toml_page(answer, sys.stdout, named)
         elif getattr(arguments, "explain", False):
             flow_page(explain=True)(answer, sys.stdout, named)
         else:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from vdp.config import Problem
 
 
-def run(path: Path, log_level: str | None) -> int:
+def run(path: Path, log_level: str | None, *, strict: bool = False) -> int:
     """Run the daemon until it is told to end."""
     from vdp.daemon import run as run_daemon
 
-    return run_daemon(path, log_level=log_level)
+    return run_daemon(path, log_level=log_level, strict=strict)
 
 
 def check(path: Path, as_json: bool) -> int:

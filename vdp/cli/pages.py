@@ -37,6 +37,7 @@ PORT_COLUMNS: Columns = {
     "mtu": _field("mtu"),
     "device": _field("device"),
     "netns": _field("netns"),
+    "ring": lambda row: row["rx_ring"] or None,
     "rx frames": _counter("rx_packets"),
     "rx bytes": _counter("rx_bytes"),
     "tx frames": _counter("tx_packets"),
@@ -71,6 +72,14 @@ LINK_COLUMNS: Columns = {
     "tx bytes": _counter("tx_bytes"),
     "tx errors": _counter("tx_errors"),
 }
+
+
+def _left(row: Row) -> str:
+    """A handler's state, and for how long still."""
+    left = row["quarantine_left_s"]
+    return str(row["state"]) if left is None else f"{row['state']} {left:.0f} s"
+
+
 HANDLER_COLUMNS: Columns = {
     "list": _field("list"),
     "priority": _field("priority"),
@@ -80,7 +89,9 @@ HANDLER_COLUMNS: Columns = {
     "reject": lambda row: row["verdicts"]["reject"],
     "drop": lambda row: row["verdicts"]["drop"],
     "error": lambda row: row["verdicts"]["error"],
+    "timeout": lambda row: row["verdicts"]["timeout"],
     "seconds": _field("seconds"),
+    "state": _left,
     "last error": _field("last_error"),
 }
 PLUGIN_COLUMNS: Columns = {
@@ -89,6 +100,7 @@ PLUGIN_COLUMNS: Columns = {
     "state": _field("state"),
     "distribution": _field("distribution"),
     "provides": lambda row: ", ".join(row["provides"]),
+    "passed over": lambda row: ", ".join(row["passed_over"]),
     "error": _field("error"),
 }
 DROP_COLUMNS: Columns = {
@@ -112,17 +124,26 @@ def table_page(columns: Columns) -> Page:
     return page
 
 
-def thing_page(columns: Columns) -> Page:
-    """A table of all; of one thing that was named, every field on a line of its own."""
+def thing_page(columns: Columns, hidden: frozenset[str] = frozenset()) -> Page:
+    """A table of all; of one thing that was named, every field on a line of its own, but the hidden."""
     table = table_page(columns)
 
     def page(rows: Sequence[Row], stream: TextIO, named: bool) -> None:
         if not named:
             table(rows, stream, named)
         for row in rows if named else ():
-            _print_fields(_fields(row), stream)
+            _print_fields(_fields({key: row[key] for key in row if key not in hidden}), stream)
 
     return page
+
+
+def toml_page(rows: Any, stream: TextIO, named: bool) -> None:
+    """What a configuration file must say to have these links: one `[[link]]` table each."""
+    for number, row in enumerate(rows):
+        print("\n[[link]]" if number else "[[link]]", file=stream)
+        for key, value in row["config"].items():
+            # Of JSON's values those that stand in a link's table are written alike in TOML.
+            print(f"{key} = {json.dumps(value, ensure_ascii=False)}", file=stream)
 
 
 def _fields(row: Row, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -194,10 +215,14 @@ def print_json(answer: object, stream: TextIO) -> None:
 
 PAGES: Mapping[str, Page] = {
     "port.show": thing_page(PORT_COLUMNS),
-    "link.show": thing_page(LINK_COLUMNS),
+    "link.show": thing_page(LINK_COLUMNS, frozenset({"config"})),
     "flow.dump": flow_page(explain=False),
     "handler.list": table_page(HANDLER_COLUMNS),
     "plugin.list": table_page(PLUGIN_COLUMNS),
+    **dict.fromkeys(("handler.enable", "handler.disable"), table_page(HANDLER_COLUMNS)),
+    **dict.fromkeys(
+        ("plugin.load", "plugin.unload", "plugin.reload", "plugin.enable"), table_page(PLUGIN_COLUMNS)
+    ),
     "drop.show": table_page(DROP_COLUMNS),
     "bridge.macs": table_page(MAC_COLUMNS),
     "status": status_page,

@@ -17,6 +17,7 @@ from vdp.config.model import (
     MTU_LEAST_IPV6,
     LinkKindInfo,
     LinkSection,
+    NoParameters,
     PluginsSection,
     PortSection,
     RouteSection,
@@ -129,10 +130,12 @@ _PORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "mac": ("tap",),
     "queues": ("tap", "tun", "raw"),
     "offload": ("tap", "tun", "raw"),
+    "exclusive": ("raw",),
     "protocol": ("raw",),
     "family": ("raw",),
     "interface": ("raw",),
     "packet_type": ("memory", "gro-cell"),
+    "gro": ("gro-cell",),
 }
 
 
@@ -172,7 +175,7 @@ def _raw_keys(index: int, raw: Mapping[str, Any]) -> Iterator[Fault]:
         message = f"found neither protocol nor interface, expected {expected}"
         yield Fault(path, expected, "neither", message=message)
     elif "protocol" in raw:
-        for key in ("queues", "offload"):
+        for key in ("queues", "offload", "exclusive"):
             if key in raw:
                 expected = "it only beside interface"
                 message = f"found beside protocol, expected {expected}"
@@ -321,19 +324,61 @@ def underlays_are_of_the_links_family(draft: Draft) -> Iterator[Fault]:
             )
 
 
+def udp_ports_are_on_an_interface(draft: Draft) -> Iterator[Fault]:
+    """A raw socket of one IP protocol carries no tunnels in UDP."""
+    ports = {port.name: port for _, port in draft.sections("port", PortSection)}
+    for index, link in draft.sections("link", LinkSection):
+        kind, port = (draft.kinds or {}).get(link.kind), ports.get(link.underlay)
+        if kind is None or port is None or port.protocol is None or isinstance(link.parameters, NoParameters):
+            continue  # wrong parameters have been reported already
+        if not kind.udp_ports(link.parameters):
+            continue
+        yield Fault(
+            ("link", index, "encap") if "encap" in link.options else ("link", index, "underlay"),
+            "an underlay with `interface`, by which a tunnel in UDP goes",
+            f"{_quoted(port.name)}, with `protocol`",
+        )
+
+
 def links_are_distinct(draft: Draft) -> Iterator[Fault]:
-    """Two links of one kind with the same parameters would claim the same packets (EEXIST)."""
+    """Two links of one kind with the same ends and key would claim the same packets (EEXIST)."""
     seen: dict[str, int] = {}
     for index, link in draft.sections("link", LinkSection):
-        what = repr((link.kind, link.underlay, sorted((key, repr(v)) for key, v in link.options.items())))
+        # The kind's own word for what tells its links apart, where it has one.
+        identity = getattr(link.parameters, "identity", None)
+        options = sorted((key, repr(value)) for key, value in link.options.items())
+        what = repr((link.kind, link.underlay, options if identity is None else identity))
         first = seen.setdefault(what, index)
         if first != index:
+            shared = " and parameters" if identity is None else ", ends and received key"
             yield Fault(
                 ("link", index),
                 "parameters that tell the tunnels apart (local, remote, key, …)",
                 f"the same as link[{first}]",
-                f"line {draft.line_of(('link', first))} has the same kind, underlay and parameters",
+                f"line {draft.line_of(('link', first))} has the same kind, underlay{shared}"
+                + _and_is_fallback(draft, first),
             )
+
+
+def _and_is_fallback(draft: Draft, index: int) -> str:
+    """A fallback link is of any ends, without a key, and so leaves no room for another such link."""
+    sections = dict(draft.sections("link", LinkSection))
+    return ", as a fallback" if getattr(sections[index].parameters, "fallback", False) else ""
+
+
+def bound_links_can_leave(draft: Draft) -> Iterator[Fault]:
+    """Frames of a port on an interface leave by that; a tunnel over it can not be bound to another."""
+    ports = {port.name: port for _, port in draft.sections("port", PortSection)}
+    for index, link in draft.sections("link", LinkSection):
+        port, device = ports.get(link.underlay), getattr(link.parameters, "link", None)
+        if port is None or port.interface is None or device in (None, port.interface):
+            continue
+        yield Fault(
+            ("link", index, "link"),
+            f"{_quoted(port.interface)}, by which all that {_quoted(port.name)} sends leaves",
+            _quoted(str(device)),
+            "an underlay with `protocol` sends by any device",
+        )
 
 
 def routes_are_distinct(draft: Draft) -> Iterator[Fault]:
@@ -429,7 +474,9 @@ CHECKS: tuple[Check, ...] = (
     layers_fit,
     underlays_carry,
     underlays_are_of_the_links_family,
+    udp_ports_are_on_an_interface,
     links_are_distinct,
+    bound_links_can_leave,
     routes_are_distinct,
     rules_make_sense,
     metadata_is_of_loaded_plugins,

@@ -27,7 +27,9 @@ def _annotation(annotation: Any, metadata: list[Any]) -> str:
     if origin is Annotated:
         return _annotation(arguments[0], [*arguments[1:], *metadata])
     if origin is Literal:
-        return "one of " + ", ".join(f'"{value}"' for value in arguments)
+        return "one of " + ", ".join(
+            f'"{value}"' if isinstance(value, str) else str(value) for value in arguments
+        )
     if origin in (Union, types.UnionType):
         words = [_annotation(each, metadata) for each in arguments if each is not types.NoneType]
         return " or ".join(dict.fromkeys(words))

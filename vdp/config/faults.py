@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -178,8 +178,14 @@ def _fault(
     if details["msg"].startswith("Input should be "):
         return Fault(path, details["msg"].removeprefix("Input should be "), found)
     reason = str(context.get("error", details["msg"]))
-    whole = isinstance(_at(value, location[:inside]), dict)
-    return Fault(path, reason, found, message=reason if whole else f"found {found}: {reason}")
+    table = _at(value, location[:inside])
+    if not isinstance(table, dict):
+        return Fault(path, reason, found, message=f"found {found}: {reason}")
+    # Keys that do not go together: it stands at the first of them that the sentence names.
+    owner = _owner(model, location[:inside])
+    keys = table.keys() & owner.model_fields.keys() if owner else ()
+    named = tuple(word for word in re.findall(r"\w+", reason) if word in keys)[:1]
+    return Fault(path + named, reason, found, message=reason, at_key=bool(named))
 
 
 def _missing(path: KeyPath, owner: type[BaseModel] | None, name: str) -> Fault:
@@ -207,15 +213,20 @@ def _at(value: Any, location: tuple[int | str, ...]) -> object:
 def _owner(model: type[BaseModel], location: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The model that holds the keys at `location` of `model`, if one does."""
     owner: Any = model
+    mapping = False
     for part in location:
+        if mapping:
+            mapping = False  # a name in a table of tables: their model is known already
+            continue
         field = owner.model_fields.get(part)
+        mapping = field is not None and get_origin(field.annotation) is dict
         choices = () if field is None else (field.annotation, *get_args(field.annotation))
         owner = next(
             (each for each in choices if isinstance(each, type) and issubclass(each, BaseModel)), None
         )
         if owner is None:
             return None
-    return owner  # type: ignore[no-any-return]
+    return None if mapping else owner
 
 
 def _type_hint(expected: str, given: object) -> str:

@@ -254,6 +254,7 @@ class _Loading:
             metrics=tables["metrics"],
             control=tables["control"],
             engine=tables["engine"],
+            icmp=tables["icmp"],
             log=tables["log"],
             positions=self.positions,
         )

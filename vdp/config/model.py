@@ -52,6 +52,7 @@ class LinkKindInfo(Protocol):
     def packet_type(self) -> PacketType: ...
     @property
     def ip_version(self) -> int: ...
+    def udp_ports(self, parameters: Any) -> frozenset[int]: ...
 
 
 class PortSection(Section):
@@ -83,6 +84,12 @@ class PortSection(Section):
     interface: DeviceName | None = Field(
         default=None, description="`raw`: a packet socket on this device; frames, both directions"
     )
+    exclusive: bool = Field(
+        default=True,
+        description="what its tunnels carry, sent to an address of this host, is kept from the host's "
+        "own stack: quicker, but a raw socket there misses it, and so does who is behind its NAT (a "
+        "kernel's own GRE device does not: while one is up, nothing is kept). `raw` with `interface`",
+    )
     mac: Mac | None = Field(default=None, description="MAC address of the device. `tap` only")
     queues: int = Field(
         default=1,
@@ -94,6 +101,9 @@ class PortSection(Section):
     offload: bool = Field(
         default=True,
         description="super-packets and unfinished checksums (vnet_hdr). `tap`, `tun`, `raw` with `interface`",
+    )
+    gro: bool = Field(
+        default=True, description="join packets of one flow to super-packets (NETIF_F_GRO). `gro-cell` only"
     )
     packet_type: Literal["l2", "l3"] | None = Field(
         default=None, description="what a packet starts with: `memory` and `gro-cell` choose (default `l2`)"
@@ -119,6 +129,11 @@ class LinkSection(Section):
     name: DeviceName = Field(description="its name")
     kind: str = Field(description="kind of tunnel, from a plugin: `gre`, `gretap`, …")
     underlay: DeviceName = Field(description="the `raw` (or `memory`) port that carries it")
+    gro: bool = Field(
+        default=True,
+        description="join received packets of one flow to super-packets (NETIF_F_GRO); "
+        "false: each goes on alone",
+    )
 
     _parameters: BaseModel = PrivateAttr(default_factory=NoParameters)
 
@@ -163,7 +178,11 @@ class RouteSection(Section):
 
     destination: Network = Field(description="where packets go")
     via: DeviceName = Field(description="L3 port or link that they leave by")
-    next_hop: Address | None = Field(default=None, description="router on the way")
+    next_hop: Address | None = Field(
+        default=None,
+        description="router on the way: where a multipoint link (`remote` any) sends to; left out: the "
+        "packet's own destination. A port or link with one other end does not ask",
+    )
     metric: int = Field(
         default=0, ge=0, le=0xFFFFFFFF, description="of two routes to one destination the lower is used"
     )
@@ -188,6 +207,13 @@ class PluginsSection(Section):
         default=(), description="an allow-list, in order; nothing unlisted is imported"
     )
     strict: bool = Field(default=False, description="true: a plugin that can not be loaded stops the start")
+    soft_limit_ms: int = Field(
+        default=50,
+        ge=0,
+        le=10_000,
+        description="milliseconds of processor time that a handler may take for one packet, "
+        "or ten times as long waiting; then it is interrupted. 0: no limit",
+    )
 
 
 class MetricsSection(Section):
@@ -232,6 +258,20 @@ class EngineSection(Section):
         le=10**9,
         description="packets a second that programs send to the slow path",
     )
+    poll_us: int = Field(
+        default=_ENGINE.poll_us,
+        ge=0,
+        le=10000,
+        description="microseconds that a worker polls at most before it sleeps; it learns how long is "
+        "worth while. 0: it never polls",
+    )
+    hold_us: int = Field(
+        default=_ENGINE.hold_us,
+        ge=0,
+        le=1000,
+        description="microseconds that a GRO cell waits at most for the next segment of a TCP flow. "
+        "0: it is flushed after each batch",
+    )
     flow_idle_s: int = Field(
         default=10, ge=1, le=86400, description="seconds after which an unused flow is removed"
     )
@@ -245,7 +285,31 @@ class EngineSection(Section):
             upcall_queue=self.upcall_queue,
             upcall_rate=self.upcall_rate,
             action_rate=self.action_rate,
+            poll_us=self.poll_us,
+            hold_us=self.hold_us,
         )
+
+
+class IcmpSection(Section):
+    """`[icmp]`: how many ICMP errors vdp sends; as the kernel's net.ipv4.icmp_*, for ICMPv6 too."""
+
+    ratelimit_ms: int = Field(
+        default=1000,
+        ge=0,
+        le=3_600_000,
+        description="milliseconds between errors to one host, behind a burst of six; 0: no bound",
+    )
+    # Destination unreachable, source quench, time exceeded, parameter problem.
+    ratemask: int = Field(
+        default=0x1818,
+        ge=0,
+        le=0xFFFFFFFF,
+        description="ICMP types that are limited, a bit each (fragmentation needed never is)",
+    )
+    msgs_per_sec: int = Field(
+        default=1000, ge=0, le=10**9, description="errors a second to all hosts together"
+    )
+    msgs_burst: int = Field(default=50, ge=1, le=10**9, description="errors to all hosts together at once")
 
 
 class LogSection(Section):
@@ -272,6 +336,7 @@ TABLE_SECTIONS: Mapping[str, type[Section]] = {
     "metrics": MetricsSection,
     "control": ControlSection,
     "engine": EngineSection,
+    "icmp": IcmpSection,
     "log": LogSection,
 }
 TOP_LEVEL = ("config_version", *ARRAY_SECTIONS, *TABLE_SECTIONS, "plugin")
@@ -293,6 +358,7 @@ class Config:
     metrics: MetricsSection
     control: ControlSection
     engine: EngineSection
+    icmp: IcmpSection
     log: LogSection
     positions: Positions
 

@@ -106,18 +106,17 @@ class RuleMatch(BaseModel):
     )
     tp_dst: int | None = Field(default=None, ge=0, le=65535, description="destination port of the same")
     reg0: MaskedWord | None = Field(
-        default=None, description="register that handlers set; `reg1` to `reg5` likewise"
+        default=None, description="register that handlers set; `reg1` to `reg4` likewise"
     )
     reg1: MaskedWord | None = Field(default=None, description="")
     reg2: MaskedWord | None = Field(default=None, description="")
     reg3: MaskedWord | None = Field(default=None, description="")
     reg4: MaskedWord | None = Field(default=None, description="")
-    reg5: MaskedWord | None = Field(default=None, description="")
 
     @property
     def registers(self) -> dict[int, Masked]:
         """The registers that are matched, by number (0: metadata word 2)."""
-        words = (self.reg0, self.reg1, self.reg2, self.reg3, self.reg4, self.reg5)
+        words = (self.reg0, self.reg1, self.reg2, self.reg3, self.reg4)
         return {number: word for number, word in enumerate(words) if word is not None}
 
     @property

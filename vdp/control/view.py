@@ -33,6 +33,7 @@ class PortCounters(TypedDict):
     upcalls: int
     hits: int
     misses: int
+    refused: int
 
 
 class PortRow(TypedDict):
@@ -47,8 +48,10 @@ class PortRow(TypedDict):
     mtu: int
     up: bool
     error: str | None  # last I/O error, such as "EIO: Input/output error"
-    features: list[str]  # vnet_hdr, csum, tso4, tso6, uso
+    features: list[str]  # vnet_hdr, csum, tso4, tso6, uso, gre_tso
     queues: int
+    kernel_drops: int  # frames lost in front of it for want of room
+    rx_ring: int  # frames that fit the receive ring of a queue; 0: it receives by system calls
     counters: PortCounters
 
 
@@ -72,6 +75,10 @@ class LinkRow(TypedDict):
     mtu: int
     up: bool
     counters: dict[str, int]  # by the names of struct rtnl_link_stats64
+    err_count: int  # packets that will still tell their sender of a link failure (struct ip_tunnel)
+    err_age_s: float | None  # since the last ICMP error that counted; null: none within 30 s
+    icmp_errors: dict[str, int]  # those believed, by effect: path_mtu, route, failure, ignored
+    config: dict[str, Any]  # the [[link]] table that makes it again
     info: NotRequired[dict[str, Any]]  # what else the kind's fill_info says
 
 
@@ -110,7 +117,8 @@ class VerdictCounts(TypedDict):
     received: int
     reject: int
     drop: int
-    error: int
+    error: int  # it raised
+    timeout: int  # it was interrupted
 
 
 class HandlerRow(TypedDict):
@@ -119,8 +127,12 @@ class HandlerRow(TypedDict):
     name: str
     plugin: str
     verdicts: VerdictCounts
+    icmp_errors: dict[str, int]  # what its error handler answered: received, reject, or error: it raised
     seconds: float  # spent in it altogether
     last_error: str  # empty when there was none
+    state: Literal["asked", "quarantine", "disabled"]  # disabled: by command
+    quarantine_left_s: float | None  # until it is asked again
+    quarantines: int  # how often it was put out for failing
 
 
 class PluginRow(TypedDict):
@@ -130,6 +142,7 @@ class PluginRow(TypedDict):
     error: str  # empty unless failed
     distribution: str
     provides: list[str]  # such as "link kind gre", "handler cisco/10 wccp"
+    passed_over: list[str]  # its handlers that are not asked: in quarantine, or disabled
 
 
 class DropRow(TypedDict):
@@ -191,6 +204,14 @@ class HistogramRow(TypedDict):
     sum: float
 
 
+class IcmpTotals(TypedDict):
+    """ICMP errors."""
+
+    sent: dict[str, dict[str, int]]  # by family (ipv4, ipv6) and what they say
+    suppressed: dict[str, int]  # not sent, by the limit: host, global
+    received: dict[str, int]  # about packets that may be ours: received (by a handler), reject, malformed
+
+
 class StatusRow(TypedDict):
     version: str
     pid: int
@@ -206,6 +227,7 @@ class StatusRow(TypedDict):
     workers: list[WorkerRow]
     flows: FlowTotals
     upcalls: UpcallTotals
+    icmp: IcmpTotals
 
 
 class DatapathView(Protocol):

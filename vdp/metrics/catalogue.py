@@ -12,7 +12,9 @@ from typing import Literal
 
 Type = Literal["counter", "gauge", "histogram"]
 
-VERDICTS: tuple[Literal["received", "reject", "drop", "error"], ...] = ("received", "reject", "drop", "error")
+VERDICTS: tuple[Literal["received", "reject", "drop", "error", "timeout"], ...] = (
+    "received", "reject", "drop", "error", "timeout",
+)  # fmt: skip
 EVICTION_REASONS = ("idle", "limit", "revalidated", "flush")
 UPCALL_REASONS = ("miss", "action")
 # struct rtnl_link_stats64, of what ip_gre.c and ip_tunnel.c count, without "_errors".
@@ -59,6 +61,12 @@ CATALOGUE = (
     ),
     Metric("vdp_port_transmit_bytes_total", "counter", "Bytes of the frames written.", _PORT),
     Metric("vdp_port_transmit_queue_frames", "gauge", "Frames that wait for the kernel to take them.", _PORT),
+    Metric(
+        "vdp_port_kernel_drops_total",
+        "counter",
+        "Frames that the kernel lost in front of a port for want of room.",
+        _PORT,
+    ),
     Metric("vdp_port_injected_frames_total", "counter", "Frames made by the slow path, charged here.", _PORT),
     Metric("vdp_port_cloned_frames_total", "counter", "Copies made of frames that came in here.", _PORT),
     Metric("vdp_port_forwarded_frames_total", "counter", "Frames that came in here and were output.", _PORT),
@@ -68,6 +76,12 @@ CATALOGUE = (
     # Segmentation and coalescing
     Metric(
         "vdp_gso_segments_total", "counter", "More frames, by cutting super-packets that came in here.", _PORT
+    ),
+    Metric(
+        "vdp_gso_refused_frames_total",
+        "counter",
+        "Super-packets that the kernel did not take whole, and were sent in parts.",
+        _PORT,
     ),
     Metric("vdp_gro_frames_total", "counter", "Frames that left a GRO cell.", _PORT),
     Metric("vdp_gro_segments_total", "counter", "Wire packets in the frames that left a GRO cell.", _PORT),
@@ -91,6 +105,20 @@ CATALOGUE = (
     Metric("vdp_upcall_actions_suppressed_total", "counter", "Upcall actions over their rate limit."),
     Metric("vdp_upcall_queue_entries", "gauge", "Packets that wait for the slow path."),
     Metric("vdp_upcall_duration_seconds", "histogram", "From taking an upcall to its resolution."),
+    # ICMP errors
+    Metric("vdp_icmp_errors_sent_total", "counter", "ICMP errors sent, by content.", ("family", "error")),
+    Metric(
+        "vdp_icmp_errors_suppressed_total",
+        "counter",
+        "ICMP errors not sent: over the limit for their host, or for all together.",
+        ("limit",),
+    ),
+    Metric(
+        "vdp_icmp_errors_received_total",
+        "counter",
+        "ICMP errors about packets that may be ours: known to a handler, to none, not to be believed.",
+        ("outcome",),
+    ),
     # Handlers and plugins
     Metric("vdp_plugin_info", "gauge", "1, with a plugin's state.", ("plugin", "version", "state")),
     Metric(
@@ -99,10 +127,27 @@ CATALOGUE = (
     Metric(
         "vdp_handler_packets_total",
         "counter",
-        "Packets offered to a handler, by its verdict. Only the first of a flow is offered.",
+        "Packets that a handler decided about, by its verdict.",
         (*_HANDLER, "verdict"),
     ),
-    Metric("vdp_handler_exceptions_total", "counter", "Exceptions that a handler raised.", _HANDLER),
+    Metric(
+        "vdp_handler_exceptions_total",
+        "counter",
+        "Packets on which a handler raised; they went on as if rejected.",
+        _HANDLER,
+    ),
+    Metric(
+        "vdp_handler_timeouts_total", "counter", "Packets dropped because a handler took too long.", _HANDLER
+    ),
+    Metric(
+        "vdp_handler_passed_over",
+        "gauge",
+        "1 while a handler is in quarantine or disabled, else 0.",
+        _HANDLER,
+    ),
+    Metric(
+        "vdp_handler_quarantines_total", "counter", "Times that a handler was put out for failing.", _HANDLER
+    ),
     Metric("vdp_handler_seconds_total", "counter", "Time spent in a handler.", _HANDLER),
     # Links
     Metric("vdp_link_info", "gauge", "1, with what a link is.", ("link", "kind", "local", "remote")),
@@ -127,5 +172,11 @@ CATALOGUE = (
         "counter",
         "Errors by the kernel's kinds (rtnl_link_stats64).",
         ("link", "kind"),
+    ),
+    Metric(
+        "vdp_link_icmp_errors_total",
+        "counter",
+        "ICMP errors about a link's packets, by effect: on path MTU, route, err_count (failure), or none.",
+        ("link", "effect"),
     ),
 )

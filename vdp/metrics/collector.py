@@ -41,14 +41,13 @@ DROP_SERIES = 1024
 
 # Shown at 0 where not all reasons fit: those that alerts and dashboards are about.
 COMMON_REASONS = (
-    "no_handler",
+    "tunnel_no_link",
     "no_forwarding",
     "policy_rule",
     "tx_queue_full",
     "tx_error",
     "upcall_queue_full",
     "upcall_rate",
-    "flow_limit",
     "port_down",
     "mtu_exceeded",
     "handler_error",
@@ -143,6 +142,14 @@ def _status(sheet: Sheet, status: StatusRow, ports: Sequence[PortRow]) -> None:
         sheet.add("vdp_upcalls_total", upcalls["total"].get(reason, 0), reason)
     sheet.add("vdp_upcall_queue_entries", sum(port["counters"]["held"] for port in ports))
     sheet.add_histogram("vdp_upcall_duration_seconds", upcalls["seconds"])
+    icmp = status["icmp"]
+    for family, said in icmp["sent"].items():
+        for error, count in said.items():
+            sheet.add("vdp_icmp_errors_sent_total", count, family, error)
+    for limit, count in icmp["suppressed"].items():
+        sheet.add("vdp_icmp_errors_suppressed_total", count, limit)
+    for outcome, count in icmp["received"].items():
+        sheet.add("vdp_icmp_errors_received_total", count, outcome)
 
 
 def _ports(sheet: Sheet, ports: Sequence[PortRow]) -> None:
@@ -158,12 +165,14 @@ def _ports(sheet: Sheet, ports: Sequence[PortRow]) -> None:
         sheet.add("vdp_port_transmit_packets_total", counters["tx_segments"], name)
         sheet.add("vdp_port_transmit_bytes_total", counters["tx_bytes"], name)
         sheet.add("vdp_port_transmit_queue_frames", counters["tx_queued"], name)
+        sheet.add("vdp_port_kernel_drops_total", port["kernel_drops"], name)
         sheet.add("vdp_port_injected_frames_total", counters["injected"], name)
         sheet.add("vdp_port_cloned_frames_total", counters["cloned"], name)
         sheet.add("vdp_port_forwarded_frames_total", counters["forwarded"], name)
         sheet.add("vdp_port_consumed_frames_total", counters["consumed"], name)
         sheet.add("vdp_port_held_frames", counters["held"], name)
         sheet.add("vdp_gso_segments_total", counters["segmented"], name)
+        sheet.add("vdp_gso_refused_frames_total", counters["refused"], name)
         if port["type"] == "gro-cell":
             sheet.add("vdp_gro_frames_total", counters["rx_packets"], name)
             sheet.add("vdp_gro_segments_total", counters["rx_segments"], name)
@@ -196,6 +205,8 @@ def _links(sheet: Sheet, links: Sequence[LinkRow]) -> None:
         for kind in LINK_ERRORS:
             count = counters.get(kind if kind == "collisions" else f"{kind}_errors", 0)
             sheet.add("vdp_link_errors_total", count, name, kind)
+        for effect, count in link["icmp_errors"].items():
+            sheet.add("vdp_link_icmp_errors_total", count, name, effect)
 
 
 def _handlers(sheet: Sheet, handlers: Sequence[HandlerRow]) -> None:
@@ -206,6 +217,9 @@ def _handlers(sheet: Sheet, handlers: Sequence[HandlerRow]) -> None:
         for verdict in VERDICTS:
             sheet.add("vdp_handler_packets_total", counts[verdict], *place, verdict)
         sheet.add("vdp_handler_exceptions_total", counts["error"], *place)
+        sheet.add("vdp_handler_timeouts_total", counts["timeout"], *place)
+        sheet.add("vdp_handler_passed_over", handler["state"] != "asked", *place)
+        sheet.add("vdp_handler_quarantines_total", handler["quarantines"], *place)
         sheet.add("vdp_handler_seconds_total", handler["seconds"], *place)
 
 
