@@ -3,27 +3,36 @@
 Every packet is another tunnel's (or flow's), thrown at random: the worst case, in which
 nothing of the packet before is of use.  `tunnels` is the whole way through the engine, from
 a port's receive to another's flush, over flows that the slow path made of so many links;
-`flows` and `masks` are the lookup and the program of a classifier that has so many.
+`flows` and `masks` are the lookup and the program of a classifier that has so many.  `live`
+asks the same where a user would see it, through packet sockets: see bench/live.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from bench.program import ask
+from bench import live
+from bench.program import MissingTool, ask, need
 from bench.rounds import Figures, Rounds, Target, add_options, collect, show, tell
 from bench.scenario import Scenario, Tunnels
+from tests.lab import Lab
 
+PARTS = ("memory", "live")
 WAYS = ("decapsulation", "encapsulation")
 FLOWS = (1, 100, 10_000, 200_000)
 MASKS = (1, 8, 32)
 #: Flows that are spread over the masks.
 MASKED = 10_000
+#: The most tunnels that the live part has: a daemon of its own has to set them up.
+MOST_LIVE = 10_000
+#: Figures, targets and the lines of a table.
+Part = tuple[dict[str, Any], dict[str, Target], list[str]]
 
 
 def add_command(commands: Any) -> None:
@@ -35,10 +44,30 @@ def add_command(commands: Any) -> None:
         default=[1, 100, 10_000, 100_000],
         help="how many, separated by commas (default 1,100,10000,100000)",
     )
+    parser.add_argument("--only", choices=PARTS, help="one part: `memory`, or `live`, which needs root")
     parser.set_defaults(run=run, needs_root=False)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    """Both parts, or the one that was asked for; `live` only as root."""
+    parts = [arguments.only] if arguments.only else list(PARTS)
+    if "live" in parts and os.geteuid() != 0:
+        if arguments.only:
+            raise MissingTool("needs root, to make network namespaces")
+        tell("not root: the live part is left out")
+        parts.remove("live")
+    figures: dict[str, Any] = {}
+    targets: dict[str, Target] = {}
+    table: list[str] = []
+    for part in parts:
+        measured = _memory(arguments) if part == "memory" else _live(arguments)
+        figures |= measured[0]
+        targets |= measured[1]
+        table += measured[2]
+    return show(arguments, figures, targets, table)
+
+
+def _memory(arguments: argparse.Namespace) -> Part:
     """Make the scenarios once, then measure in turn."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -56,7 +85,32 @@ def run(arguments: argparse.Namespace) -> int:
         }
     targets["200000_flows"] = Target(found.ratio(f"flows_{FLOWS[-1]}_ns", "flows_1_ns"), 2)
     targets["2_workers"] = Target(found.ratio("workers_2_mpps", "workers_1_mpps"), 1.7, at_least=True)
-    return show(arguments, _figures(found, scenarios), targets, _table(found, scenarios))
+    return _figures(found, scenarios), targets, _table(found, scenarios)
+
+
+def _live(arguments: argparse.Namespace) -> Part:
+    """Two daemons beside each other, measured in turn."""
+    need("cc", "ip", "ethtool")
+    counts = [1, max(count for count in arguments.tunnels if count <= MOST_LIVE)]
+    if counts[1] == 1:
+        tell("no more than one tunnel: the live part has nothing to compare")
+        return {}, {}, []
+    with Lab() as lab:
+        found = collect(live.contenders(lab, counts, arguments.seconds), arguments.rounds)
+    figures: dict[str, Any] = found.medians(1)
+    targets: dict[str, Target] = {}
+    table = [f"{'live':>10}" + "".join(f"{way + ' ns':>19}" for way in WAYS)]
+    for count in counts:
+        table.append(
+            f"{count:10}" + "".join(f"{found.median(f'live_{way}_{count}_ns'):19.0f}" for way in WAYS)
+        )
+    for way in WAYS:
+        one, many = (f"live_{way}_{count}_ns" for count in counts)
+        ratio = found.ratio(many, one)
+        figures[f"live_{way}_ratio"] = round(ratio, 3)
+        figures[f"live_{way}_spread"] = round(max(found.spread(one), found.spread(many)), 3)
+        targets[f"live_{way}_at_{counts[1]}_tunnels"] = Target(ratio, 1.3)
+    return figures, targets, table
 
 
 def _scenarios(folder: Path, count: int) -> dict[str, Scenario]:

@@ -76,9 +76,12 @@ class Site:
         return site
 
     @classmethod
-    def bare(cls, lab: Lab, contender: str) -> Site:
-        """Hosts and cables only.  Open vSwitch takes the underlay's address for itself."""
-        near, middle, far = (lab.host(f"{contender}-{place}") for place in ("near", "middle", "far"))
+    def bare(cls, lab: Lab, contender: str, name: str = "") -> Site:
+        """Hosts and cables only.  Open vSwitch takes the underlay's address for itself.
+
+        name: of the hosts, where a contender has more than one site.
+        """
+        near, middle, far = (lab.host(f"{name or contender}-{place}") for place in ("near", "middle", "far"))
         lab.cable(near, f"{REMOTE}/24", middle, f"{LOCAL}/24" if contender == "vdp" else "")
         lab.cable(middle, "", far, "", names=("eth1", "eth0"))
         for device in ("eth0", "eth1"):  # the sender's frames need NAPI on this side
@@ -86,11 +89,13 @@ class Site:
         mac = middle.run("cat", "/sys/class/net/eth0/address").strip()
         return cls(near, middle, far, mac)
 
-    def start(self, contender: str, *, wait: bool = True, settings: str = "") -> None:
-        """Start the contender; without `wait` it need not be ready."""
+    def start(
+        self, contender: str, *, wait: bool = True, settings: str = "", configuration: str = _CONFIGURATION
+    ) -> None:
+        """Start the contender; without `wait` it need not be ready.  configuration: of vdp."""
         if contender == "vdp":
             self.middle.ip("neigh", "replace", REMOTE, "lladdr", NEXT_HOP, "dev", "eth0", "nud", "permanent")
-            self.daemon = self.middle.lab.vdp(self.middle, settings + _CONFIGURATION, wait=wait)
+            self.daemon = self.middle.lab.vdp(self.middle, settings + configuration, wait=wait)
             self.processes = [self.daemon.process]
         elif contender == "ovs":
             need("ovs-vswitchd", "ovsdb-server")

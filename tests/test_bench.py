@@ -65,12 +65,26 @@ def test_engine() -> None:
 @needs_cc
 @pytest.mark.timeout(180)
 def test_scale() -> None:
-    found = measure("scale", "--tunnels", "40")
+    found = measure("scale", "--tunnels", "40", "--only", "memory")
     assert len(numbers(found, r"(de|en)capsulation_(1|40)_ns")) == 4
     assert len(numbers(found, r"flows_(1|100|10000|200000)_ns")) == 4
     assert len(numbers(found, r"masks_(1|8|32)_ns")) == 3
     assert len(numbers(found, r"workers_[12]_mpps")) == 2
     assert set(found["links"]) == {"1", "40"}
+
+
+@needs_cc
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_scale_live() -> None:
+    found = measure("scale", "--tunnels", "40", "--only", "live")
+    assert len(numbers(found, r"live_(de|en)capsulation_(1|40)_ns")) == 4
+    assert len(numbers(found, r"live_(de|en)capsulation_(1|40)_pps")) == 4
+    assert len(numbers(found, r"live_(de|en)capsulation_ratio")) == 2
+    assert set(found["targets"]) == {
+        "live_decapsulation_at_40_tunnels", "live_encapsulation_at_40_tunnels",
+    }  # fmt: skip
 
 
 @needs_cc

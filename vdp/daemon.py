@@ -16,6 +16,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from vdp.config import Config, ConfigError, load
@@ -110,6 +111,7 @@ class Daemon:
             self._engine, KernelPaths(self._system), plugins, config.plugin, KernelGroups()
         )
         self.datapath.host_addresses = self._host_addresses
+        self.datapath.addresses_changed = self._claim_addresses
         self.datapath.icmp.limits.rates = config.icmp
         self.datapath.limit.seconds = config.plugins.soft_limit_ms / 1000
         self._stopping = asyncio.Event()
@@ -346,6 +348,12 @@ class Daemon:
             if netlink.netns == port.netns:
                 return frozenset(address.interface.ip for address in netlink.addresses)
         return frozenset()
+
+    def _claim_addresses(self, port: Port) -> None:
+        """Packets to addresses that only the port's links have are no business of the host's stack."""
+        if port.opened is not None:
+            own, own6 = (self.datapath.own_addresses(port, version) for version in (4, 6))
+            port.opened.claim([*map(IPv4Address, own), *map(IPv6Address, own6)])
 
 
 def describe_port(port: Port) -> str:

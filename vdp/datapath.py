@@ -107,6 +107,8 @@ class Datapath:
         self._chores = Chores(engine.clock, self.limit, self.say)
         #: Addresses of the host itself, by port; the daemon keeps it (netlink).
         self.host_addresses: Callable[[Port], frozenset[IPAddress]] = lambda port: frozenset()
+        #: Told when addresses of an underlay port's links changed.
+        self.addresses_changed: Callable[[Port], None] = lambda port: None
         self._addresses = Addresses(
             lambda port: self._underlays.get(port.name, ()), lambda port: self.host_addresses(port)
         )
@@ -448,6 +450,8 @@ class Datapath:
         for tag in tags:
             if isinstance(tag, tuple) and tag[0] == "addresses":
                 self._addresses.forget(tag[1])
+                if tag[1] in self.ports:
+                    self.addresses_changed(self.ports[tag[1]])
         self.slowpath.invalidate(*tags)
 
     def revalidate(self) -> None:

@@ -1,9 +1,10 @@
 /* Sends a frame again and again, as fast as it goes or so many a second, until SIGTERM.
  *
- *   sender INTERFACE FRAME RATE [OFFSET]     RATE 0: as fast as it goes
+ *   sender INTERFACE FRAME RATE [OFFSET [COUNT OFFSET...]]     RATE 0: as fast as it goes
  *
  * With OFFSET, the four bytes there are the number of the frame, which no frame had before,
- * whoever sent it.  Says how many it sent.
+ * whoever sent it; with COUNT, a number from 1 to COUNT, each in its turn, but next to none of
+ * its neighbours, and at the other OFFSETs too.  Says how many it sent.
  *
  * As fast as it goes means that the kernel makes the frames (BPF_PROG_TEST_RUN with live
  * frames, Linux 5.18): that costs less than half of a system call for each burst, and the
@@ -15,8 +16,9 @@
 #include <sys/syscall.h>
 
 enum {
-    LIVE = 16384,     /* between two looks at the signals */
-    NUMBER_SHIFT = 13 /* numbers begin with the time, of which so many pass: 122,000 a second */
+    LIVE = 16384,      /* between two looks at the signals */
+    NUMBER_SHIFT = 13, /* numbers begin with the time, of which so many pass: 122,000 a second */
+    STRIDE = 7919      /* from a number to the next of COUNT; a prime, so that all have their turn */
 };
 
 static struct frame frames[BURST];
@@ -28,6 +30,15 @@ static void number(uint32_t offset, uint32_t from)
     for (uint32_t i = 0; i < BURST; i++) {
         const uint32_t value = htonl(from + i);
         memcpy(frames[i].bytes + offset, &value, sizeof value);
+    }
+}
+
+static void number_in_turn(char **offsets, int places, uint64_t from, uint64_t count)
+{
+    for (uint32_t i = 0; i < BURST; i++) {
+        const uint32_t value = htonl((uint32_t)((from + i) * STRIDE % count) + 1);
+        for (int place = 0; place < places; place++)
+            memcpy(frames[i].bytes + atoi(offsets[place]), &value, sizeof value);
     }
 }
 
@@ -89,6 +100,7 @@ int main(int count, char **words)
     const int fd = packet_socket(words[1], 0), one = 1;
     const uint64_t rate = strtoull(words[3], NULL, 10);
     const uint32_t offset = count > 4 ? (uint32_t)atoi(words[4]) : 0;
+    const uint64_t turns = count > 5 ? strtoull(words[5], NULL, 10) : 0;
     const uint64_t burst = !rate || rate / 1000 > BURST ? BURST : rate / 1000 + 1; /* a millisecond's */
     uint64_t sent = 0, started = now_ns();
 
@@ -102,7 +114,10 @@ int main(int count, char **words)
     if (!rate && !offset)
         sent = send_live(words[1], &frames[0]);
     while (!is_stopping) {
-        if (offset)
+        if (turns) {
+            number_in_turn(words + 4, 1, sent, turns);
+            number_in_turn(words + 6, count - 6, sent, turns);
+        } else if (offset)
             number(offset, (uint32_t)(started >> NUMBER_SHIFT) + (uint32_t)sent);
         const int done = sendmmsg(fd, messages, (unsigned)burst, 0);
         if (done < 0 && errno != EAGAIN && errno != ENOBUFS && errno != EINTR)

@@ -11,9 +11,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from typing import Any
 
 import pytest
@@ -104,6 +104,39 @@ def test_the_port_hears_its_tunnels_packets_and_the_host_does_not(
             assert listener.hears(address)
 
     with_ports(test)
+
+
+def test_an_encapsulation_limit_is_looked_behind(cabled: tuple[Host, Host]) -> None:
+    async def test(system: System) -> None:
+        with listening(cabled, socket.AF_INET6) as listener:
+            limit = bytes((0, 0, 4, 1, 4, 1, 1, 0))  # RFC 2473 5.1, padded
+            listener.gre.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, limit)
+            assert listener.hears("2001:db8::1")
+            await open_underlay(system, cabled[0])
+            assert not listener.hears("2001:db8::1")
+
+    with_ports(test)
+
+
+def test_addresses_of_tunnels_are_claimed(cabled: tuple[Host, Host]) -> None:
+    """The host, which has them not, says nothing of packets to them."""
+    left, right = cabled
+    right.ip("route", "add", "2001:db8:9::1", "via", "2001:db8::1")
+
+    async def test(system: System) -> None:
+        port = await open_underlay(system, left)
+        with listening(cabled, socket.AF_INET6) as listener, right.capture("eth0", "icmp6") as wire:
+            for claimed in ([], [ip_address("2001:db8:9::1")], []):
+                port.claim(claimed)
+                listener.hears("2001:db8:9::1", marker="2001:db8::1")
+            until(lambda: len(unreachable(wire.packets())) >= 2)
+        assert len(unreachable(wire.packets())) == 2
+
+    with_ports(test)
+
+
+def unreachable(packets: Iterable[Any]) -> list[Any]:
+    return [packet for packet in packets if packet.haslayer("ICMPv6DestUnreach")]
 
 
 def test_a_port_that_is_not_exclusive_shares(cabled: tuple[Host, Host]) -> None:

@@ -4,7 +4,8 @@ A packet socket hears a frame beside the stack, not instead of it: the kernel go
 route each tunnel packet, finds nobody to deliver it to, and throws it away, which costs
 more than hearing it did.  A classifier on the device's ingress, which comes after packet
 sockets, drops it before that: unicast IP packets of the tunnels' protocols to an address
-of this host, without a VLAN tag.  What is for others passes, to be forwarded.
+of this host or of its tunnels, without a VLAN tag.  What is for others passes, to be
+forwarded.
 
 The classifier hangs on a file descriptor and ends with it (tcx, Linux 6.6).
 """
@@ -37,6 +38,7 @@ _IPV4_FIRST, _IPV4_FRAGMENT, _IPV4_UDP_PORT = 14, 14 + 6, 14 + 20 + 2
 _IPV4_PLAIN, _IPV4_IS_FRAGMENT = 0x45, 0x3FFF  # version and no options; MF and offset
 _IPV6_NEXT_HEADER, _IPV6_DESTINATION, _IPV6_UDP_PORT = 14 + 6, 14 + 24, 14 + 40 + 2
 _UDP = 17
+_IPV6_OPTIONS, _IPV6_AFTER_FIRST = 60, 14 + 40  # destination options; their next header
 _KEY_SIZE = 16  # on the stack: four words in host order, IPv4 as ::ffff:a.b.c.d
 
 
@@ -51,6 +53,8 @@ class IngressDrop:
         ports: Iterable[tuple[int, int]] = (),
     ) -> None:
         self._fds: list[int] = []
+        self._host: frozenset[IPv4Address | IPv6Address] = frozenset()
+        self._claimed: frozenset[IPv4Address | IPv6Address] = frozenset()
         self._addresses: frozenset[IPv4Address | IPv6Address] = frozenset()
         try:
             self._map = self._keep(bpf.hash_map(_KEY_SIZE, _ADDRESSES_MOST))
@@ -69,7 +73,17 @@ class IngressDrop:
 
     def set_addresses(self, addresses: Iterable[IPv4Address | IPv6Address]) -> None:
         """The host's own, from now on; what is beyond room for 4096 is left to the stack."""
-        wanted = frozenset(sorted(addresses, key=lambda a: (a.version, int(a)))[:_ADDRESSES_MOST])
+        self._host = frozenset(addresses)
+        self._update()
+
+    def claim(self, addresses: Iterable[IPv4Address | IPv6Address]) -> None:
+        """Those that only tunnels have: the host would answer that it knows no way there (ip6_pkt_drop)."""
+        self._claimed = frozenset(addresses)
+        self._update()
+
+    def _update(self) -> None:
+        every = sorted(self._host | self._claimed, key=lambda a: (a.version, int(a)))
+        wanted = frozenset(every[:_ADDRESSES_MOST])
         for gone in self._addresses - wanted:
             bpf.remove_key(self._map, _key(gone))
         for new in wanted - self._addresses:
@@ -91,7 +105,8 @@ def classifier(
 ) -> list[bpf.Instruction]:
     """The program: frames that a packet socket has heard are dropped, all others go on.
 
-    UDP behind IPv4 options, or in fragments, goes on, too.
+    UDP behind IPv4 options, or in fragments, goes on, too.  Of IPv6's extension headers one is looked
+    behind, the destination options of a tunnel (its encapsulation limit, RFC 2473).
     """
     udp: dict[int, list[int]] = {socket.AF_INET: [], socket.AF_INET6: []}
     for family, port in sorted(set(ports)):
@@ -115,6 +130,10 @@ def classifier(
         ("ipv6", (bpf.LOAD_PACKET_B, 0, 0, 0, _IPV6_NEXT_HEADER), ""),
         *(_line((bpf.EQUAL, 0, 0, 0, p), "destination6") for p in protocols[socket.AF_INET6]),
         *(_line((bpf.EQUAL, 0, 0, 0, _UDP), "udp6") for _ in udp[socket.AF_INET6][:1]),
+        _line((bpf.EQUAL, 0, 0, 0, _IPV6_OPTIONS), "options"),
+        _line((bpf.JUMP, 0, 0, 0, 0), "next"),
+        ("options", (bpf.LOAD_PACKET_B, 0, 0, 0, _IPV6_AFTER_FIRST), ""),
+        *(_line((bpf.EQUAL, 0, 0, 0, p), "destination6") for p in protocols[socket.AF_INET6]),
         _line((bpf.JUMP, 0, 0, 0, 0), "next"),
         ("udp", (bpf.LOAD_PACKET_H, 0, 0, 0, _IPV4_FRAGMENT), ""),
         _line((bpf.ANY_BIT, 0, 0, 0, _IPV4_IS_FRAGMENT), "next"),

@@ -221,6 +221,7 @@ def _keep_from_host(
     unsubscribe = netlink.subscribe(lambda event: drop.follow(netlink))
     _close_later(opened, [unsubscribe, drop.close])
     drop.follow(netlink)
+    opened.claim = drop.claim
 
 
 def _cut_behind_gre(

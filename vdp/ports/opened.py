@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
 
 from vdp.engine.interface import PortConfig, PortType
 from vdp.netlink import Netlink
@@ -33,6 +34,8 @@ class OpenedPort:
     mac: bytes | None = None
     sockets: Sequence[socket.socket] = ()
     netlink: Netlink | None = None
+    #: Told of addresses that only the links over the port have, not the host.
+    claim: Callable[[Sequence[IPv4Address | IPv6Address]], None] = lambda addresses: None
     _undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _lost: int = 0
 
