@@ -111,11 +111,12 @@ class Daemon:
             self._engine, KernelPaths(self._system), plugins, config.plugin, KernelGroups()
         )
         self.datapath.host_addresses = self._host_addresses
-        self.datapath.addresses_changed = self._claim_addresses
+        self.datapath.addresses_changed = self._addresses_changed
         self.datapath.icmp.limits.rates = config.icmp
         self.datapath.limit.seconds = config.plugins.soft_limit_ms / 1000
         self._stopping = asyncio.Event()
         self._refresh = asyncio.Event()
+        self._unclaimed: set[str] = set()
 
     async def run(self) -> None:
         """Bring everything up, forward until told to stop, take everything down."""
@@ -129,6 +130,7 @@ class Daemon:
             self._check_kinds()
             await self._open_ports(undo)
             await self._add_links(undo)
+            self._claim_addresses()
             self._add_forwarding()
             self._engine.start()
             undo.callback(self.datapath.slowpath.flush)
@@ -311,6 +313,7 @@ class Daemon:
         except Exception:
             self._refresh.set()
             raise
+        self._claim_addresses()
         self.datapath.revalidate()
 
     def _heard(self, netns: str | None, event: Event) -> None:
@@ -349,11 +352,17 @@ class Daemon:
                 return frozenset(address.interface.ip for address in netlink.addresses)
         return frozenset()
 
-    def _claim_addresses(self, port: Port) -> None:
-        """Packets to addresses that only the port's links have are no business of the host's stack."""
-        if port.opened is not None:
-            own, own6 = (self.datapath.own_addresses(port, version) for version in (4, 6))
-            port.opened.claim([*map(IPv4Address, own), *map(IPv6Address, own6)])
+    def _addresses_changed(self, port: Port) -> None:
+        self._unclaimed.add(port.name)
+        self._refresh.set()
+
+    def _claim_addresses(self) -> None:
+        """Packets to addresses that only links over a port have are no business of the host's stack."""
+        for port in [port for name, port in self.datapath.ports.items() if name in self._unclaimed]:
+            if port.opened is not None:
+                own, own6 = (self.datapath.own_addresses(port, version) for version in (4, 6))
+                port.opened.claim([*map(IPv4Address, own), *map(IPv6Address, own6)])
+        self._unclaimed.clear()
 
 
 def describe_port(port: Port) -> str:
