@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
+from tests.interop.configured import ConfigurationDifference, configured_alike
 from tests.interop.oracle import Groups, KernelOracle, LinkSpec, Outcome, VdpOracle
 
 #: Stands for the number of packets in the group.
@@ -113,3 +114,35 @@ def run_receive(
         from_kernel = oracle.receive(specs, groups)
     with closing(VdpOracle(specs, settings, **parts)) as vdp:
         check(groups, from_kernel, vdp.receive(groups), differences)
+
+
+def run_configurations(
+    oracle: KernelOracle,
+    kind: str,
+    underlays: Mapping[int, str],
+    links: Mapping[int, Sequence[dict[str, Any]]],
+    differences: Sequence[ConfigurationDifference],
+    already: Sequence[LinkSpec] = (),
+) -> None:
+    """Make links of these parameters, on underlays of some MTU, at both: accepted alike, and read back alike.
+
+    `underlays` are prefixes by MTU, but for the card's own; `already` is what vdp has before, as the
+    kernel has its fallback devices.
+    """
+    specs = {
+        mtu: [LinkSpec(f"c{mtu}x{n}", kind, parameters) for n, parameters in enumerate(all_of)]
+        for mtu, all_of in links.items()
+    }
+    with oracle.underlays(underlays):
+        from_kernel = oracle.configure([each for all_of in specs.values() for each in all_of])
+    wrong = []
+    for mtu, all_of in specs.items():
+        with closing(VdpOracle(already, mtu=mtu)) as vdp:
+            for each in all_of:
+                text = configured_alike(
+                    kind, each.parameters, from_kernel[each.name], vdp.configure(each), differences
+                )
+                wrong += [f"{each.name} {each.parameters}: {text}"] * bool(text)
+    total = sum(map(len, specs.values()))
+    print(f"{total - len(wrong)} of {total} configurations agree")
+    assert not wrong, "\n".join(wrong)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from scapy.layers.inet import IP, UDP
@@ -27,6 +27,8 @@ REMOTE, REMOTE6 = "192.0.2.9", "2001:db8::9"
 NUMBER = 42
 OPTIONS = [c | k | s for c, k, s in itertools.product((0, CSUM), (0, KEY), (0, SEQ))]
 _numbers = itertools.count(1)
+#: Groups of packets, as they are made.
+Named = Iterator[tuple[str, list[bytes]]]
 
 
 def letters(flags: int) -> str:
@@ -39,6 +41,12 @@ def parameters(word: int) -> dict[str, Any]:
     on: dict[str, Any] = {"csum": True} if word & CSUM else {}
     on |= {"key": NUMBER} if word & KEY else {}
     return on | ({"seq": True} if word & SEQ else {})
+
+
+def options(spec: LinkSpec) -> int:
+    """The options that a link was given, as flags."""
+    names = {"csum": CSUM, "key": KEY, "seq": SEQ}
+    return sum(flag for name, flag in names.items() if spec.parameters.get(name) is not None)
 
 
 def inner4(size: int = 24, **fields: Any) -> bytes:
@@ -136,7 +144,27 @@ class Stream:
         return self.outer(self.gre(payload, protocol, **fields))
 
 
-def header_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def streamed(specs: Iterable[LinkSpec], *makers: Callable[[Stream], Named]) -> dict[str, list[bytes]]:
+    """What the makers of groups make for each link, of the options that it was given."""
+    found: dict[str, list[bytes]] = {}
+    for spec in specs:
+        stream = Stream(spec, options(spec))
+        for make in makers:
+            found.update(make(stream))
+    return found
+
+
+def flag_word_groups(specs: Iterable[LinkSpec], count: int, together: int) -> dict[str, list[bytes]]:
+    """That many words of flags and version, each at a link that has the options which it names."""
+    streams = {options(spec): Stream(spec, options(spec)) for spec in specs}
+    found: dict[str, list[bytes]] = {}
+    for number, word in enumerate(flag_words(count)):
+        group = found.setdefault(f"words {number // together * together}", [])
+        group.append(streams[word & (CSUM | KEY | SEQ)].packet(word=word))
+    return found
+
+
+def header_groups(stream: Stream) -> Named:
     """Every C, K, S combination, wrong keys and checksums, and what ends too early."""
     name = stream.spec.name
     agreeing = [flags for flags in OPTIONS if not (flags ^ stream.word) & CSUM]
@@ -164,7 +192,7 @@ def header_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     yield f"{name} short payload", [stream.packet(payload[:n]) for n in range(ethernet + 20, len(payload))]
 
 
-def sequence_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def sequence_groups(stream: Stream) -> Named:
     """Numbers in and out of order, and the wrap; each group goes on where the last one ended."""
     streams: dict[str, Sequence[int]] = {
         "first is 5": [5],
@@ -202,7 +230,7 @@ def flag_words(count: int) -> list[int]:
     return sorted(words)
 
 
-def ecn_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def ecn_groups(stream: Stream) -> Named:
     """Every pair of outer and inner code points, for each inner protocol; DSCP bits differ."""
     for outer_ecn, inner_ecn in itertools.product(range(4), range(4)):
         packets = [(inner4(tos=0x28 | inner_ecn), IPV4), (inner6(tc=0x28 | inner_ecn), IPV6)]
@@ -220,7 +248,7 @@ def _marked(stream: Stream, packet: bytes, protocol: int, ecn: int) -> bytes:
     return stream.outer(stream.gre(packet, protocol), tos=0xB8 | ecn)
 
 
-def outer_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def outer_groups(stream: Stream) -> Named:
     """What the outer Ethernet and IPv4 headers can have wrong."""
     name, remote = stream.spec.name, stream.spec.parameters["remote"]
 
@@ -246,22 +274,25 @@ def outer_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     yield f"{name} no DF", [one(flags=0)]
 
 
-def fragment_group(stream: Stream) -> list[bytes]:
+def fragment_groups(stream: Stream) -> Named:
     """One packet in three fragments."""
     payload = stream.gre()
     remote = stream.spec.parameters["remote"]
     cuts = [0, 24, 48, len(payload)]
-    return [
-        outer(payload[a:b], src=remote, id=77, flags="MF" if b < len(payload) else 0, frag=a // 8)
-        for a, b in itertools.pairwise(cuts)
-    ]
+    yield (
+        f"{stream.spec.name} fragments",
+        [
+            outer(payload[a:b], src=remote, id=77, flags="MF" if b < len(payload) else 0, frag=a // 8)
+            for a, b in itertools.pairwise(cuts)
+        ],
+    )
 
 
 def mac_changed(packet: bytes, to: str) -> bytes:
     return bytes.fromhex(to.replace(":", "")) + packet[6:]
 
 
-def protocol_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def protocol_groups(stream: Stream) -> Named:
     """Protocol types, known and unknown, and what WCCP makes of them."""
     name = stream.spec.name
     for protocol in (0, 1, 0x05DC, 0x05FF, 0x0600, IPV6, ARP_TYPE, MPLS, 0x8848, 0x8863, LOOPBACK, 0x880B,
@@ -286,7 +317,7 @@ def protocol_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     yield f"{name} no inner header", [stream.packet(bytes(64), IPV4), stream.packet(b"\xff" * 64, IPV4)]
 
 
-def wccp_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def wccp_groups(stream: Stream) -> Named:
     """WCCP version 1, version 2, and redirect headers that look like version 1's payload."""
     name = stream.spec.name
     yield f"{name} wccp 1", [stream.packet(inner4(), WCCP) for _ in range(3)]
@@ -316,7 +347,7 @@ def addressed(kind: str, source: str, destination: str, key: int | None) -> byte
     return mac_changed(made, "01:00:5e:01:01:01") if destination.startswith("239") else made
 
 
-def unclaimed_groups() -> Iterator[tuple[str, list[bytes]]]:
+def unclaimed_groups() -> Named:
     """Packets that no tunnel takes, for whose senders an error is, or is not."""
 
     def one(size: int = 24, source: str = "192.0.2.30", **fields: Any) -> bytes:
@@ -344,7 +375,7 @@ def unclaimed_groups() -> Iterator[tuple[str, list[bytes]]]:
     yield "unclaimed group frame", [mac_changed(one(), "ff:ff:ff:ff:ff:ff")]
 
 
-def inner_groups(kind: str) -> Iterator[tuple[str, list[bytes]]]:
+def inner_groups(kind: str) -> Named:
     """Frames for a link to send; an L3 link gets what is behind their Ethernet header."""
     flags = ("", "DF")
     yield "IPv4", [frame(inner4(flags=f, id=i, ttl=t)) for f in flags for i in (0, 7) for t in (1, 64, 255)]

@@ -6,7 +6,6 @@ What both families have in common (GRE headers, sequences, ECN …) is in tests.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 from scapy.layers.inet6 import IPv6ExtHdrFragment
@@ -20,6 +19,7 @@ from tests.interop.hostile import (
     SEQ,
     TEB,
     WCCP,
+    Named,
     Stream,
     frame,
     gre,
@@ -82,7 +82,7 @@ def fragment(offset: int, more: int, number: int = 5) -> Any:
     return lambda following: bytes(IPv6ExtHdrFragment(nh=following, offset=offset, m=more, id=number))
 
 
-def option_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def option_groups(stream: Stream) -> Named:
     """Hop-by-hop and destination options: known ones, unknown ones by what they ask for, malformed ones."""
     name = stream.spec.name
     for where, number in (("hop-by-hop", HOP_BY_HOP), ("destination", DESTINATION)):
@@ -118,7 +118,7 @@ def option_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     yield f"{name} home address", [chained(stream, (DESTINATION, opts((0xC9, bytes(16)))))]
 
 
-def chain_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def chain_groups(stream: Stream) -> Named:
     """Which extension headers stand in front of GRE, and in which order."""
     name = stream.spec.name
     plain = {HOP_BY_HOP: opts(), DESTINATION: opts(limit(4)), ROUTING: routing(0, 0)}
@@ -154,7 +154,7 @@ def _claimed(packet: bytes) -> bytes:
     return packet[:18] + (len(packet) - 54).to_bytes(2, "big") + packet[20:]
 
 
-def outer_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def outer_groups(stream: Stream) -> Named:
     """What the outer Ethernet and IPv6 headers can have wrong."""
     name = stream.spec.name
 
@@ -176,17 +176,20 @@ def outer_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     yield f"{name} cut below IP", [whole[:size] for size in (14, 15, 20, 53)]
 
 
-def fragment_group(stream: Stream) -> list[bytes]:
+def fragment_groups(stream: Stream) -> Named:
     """One packet in three fragments."""
     payload = stream.gre()
     cuts = [0, 24, 48, len(payload)]
-    return [
-        stream.outer(fragment(a // 8, int(b < len(payload)), 77)(GRE) + payload[a:b], nh=FRAGMENT)
-        for a, b in itertools.pairwise(cuts)
-    ]
+    yield (
+        f"{stream.spec.name} fragments",
+        [
+            stream.outer(fragment(a // 8, int(b < len(payload)), 77)(GRE) + payload[a:b], nh=FRAGMENT)
+            for a, b in itertools.pairwise(cuts)
+        ],
+    )
 
 
-def unclaimed_groups() -> Iterator[tuple[str, list[bytes]]]:
+def unclaimed_groups() -> Named:
     """Packets that no tunnel takes, for whose senders an error is, or is not."""
 
     def one(size: int = 24, source: str = "2001:db8::30", **fields: Any) -> bytes:
@@ -215,7 +218,7 @@ def unclaimed_groups() -> Iterator[tuple[str, list[bytes]]]:
     yield "unclaimed group frame", [mac_changed(one(), "33:33:00:00:00:01")]
 
 
-def wccp_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
+def wccp_groups(stream: Stream) -> Named:
     """Protocol type 0x883E over IPv6: by the first nibble, the redirect header is skipped or is not."""
     name = stream.spec.name
     redirects = [bytes([first, 0, 1, 2]) for first in (0x00, 0x80, 0xC0, 0x3F)]
@@ -231,7 +234,7 @@ def wccp_groups(stream: Stream) -> Iterator[tuple[str, list[bytes]]]:
     yield f"{name} wccp short", [stream.packet(bytes(size), WCCP) for size in range(12, 24)]
 
 
-def inner_groups(remote: str) -> Iterator[tuple[str, list[bytes]]]:
+def inner_groups(remote: str) -> Named:
     """Inner IPv6 packets with what a tunnel over IPv6 looks at: labels, limits, extension headers."""
     yield "IPv6 labels", [frame(inner6(fl=label)) for label in (0, 1, 0x12345, 0xFFFFF)]
     yield "IPv6 hop limits", [frame(inner6(hlim=h)) for h in (1, 64, 255)]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.interop import hostile
-from tests.interop.compare import ALL, Difference, check, run_receive
-from tests.interop.configured import ConfigurationDifference, configured_alike
-from tests.interop.hostile import CSUM, KEY, OPTIONS, SEQ, Stream, letters
+from tests.interop.compare import ALL, Difference, check, run_configurations, run_receive
+from tests.interop.configured import ConfigurationDifference
+from tests.interop.hostile import CSUM, KEY, OPTIONS, SEQ, letters
 from tests.interop.kernel import GUEST_ADDRESS
 from tests.interop.oracle import KernelOracle, LinkSpec, Outcome, VdpOracle
 
@@ -95,60 +95,39 @@ def spec(name: str, kind: str, number: int, word: int = 0, **parameters: Any) ->
 def test_flag_words(oracle: KernelOracle, kind: str) -> None:
     """2,304 words of flags and version, each at a link whose setting agrees about checksums."""
     specs = [spec(f"f{letters(w)}", kind, n, w) for n, w in enumerate(OPTIONS)]
-    streams = {w: Stream(s, w) for s, w in zip(specs, OPTIONS, strict=True)}
-    groups: dict[str, list[bytes]] = {}
-    for number, word in enumerate(hostile.flag_words(2304)):
-        stream = streams[word & (CSUM | KEY | SEQ)]
-        groups.setdefault(f"words {number // 192 * 192}", []).append(stream.packet(word=word))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.flag_word_groups(specs, 2304, 192), DIFFERENCES)
 
 
 @pytest.mark.conformance("C1", "C5", "C7", "C9", "C10", "C15", "D7", "E2", "J", "L2", "L3")
 @pytest.mark.parametrize("kind", KINDS)
 def test_headers(oracle: KernelOracle, kind: str) -> None:
     specs = [spec(f"h{letters(w)}", kind, n, w) for n, w in enumerate(OPTIONS)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, OPTIONS, strict=True):
-        groups.update(hostile.header_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.header_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("E3", "E4")
 def test_sequences(oracle: KernelOracle) -> None:
     specs = [spec("sgre", "gre", 1, SEQ), spec("stap", "gretap", 2, SEQ | KEY)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (SEQ, SEQ | KEY), strict=True):
-        groups.update(hostile.sequence_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.sequence_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("E5", "L12")
 def test_ecn(oracle: KernelOracle) -> None:
     specs = [spec("egre", "gre", 1), spec("etap", "gretap", 2), spec("ecsum", "gre", 3, CSUM)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, 0, CSUM), strict=True):
-        groups.update(hostile.ecn_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.ecn_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("C19", "C21")
 def test_outer_headers(oracle: KernelOracle) -> None:
     specs = [spec("ogre", "gre", 1), spec("otap", "gretap", 2, KEY | CSUM)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, KEY | CSUM), strict=True):
-        stream = Stream(made, word)
-        groups.update(hostile.outer_groups(stream))
-        groups[f"{made.name} fragments"] = hostile.fragment_group(stream)
+    groups = hostile.streamed(specs, hostile.outer_groups, hostile.fragment_groups)
     run_receive(oracle, specs, groups, DIFFERENCES)
 
 
 @pytest.mark.conformance("C16", "D1", "L16")
 def test_protocols(oracle: KernelOracle) -> None:
     specs = [spec("pgre", "gre", 1), spec("ptap", "gretap", 2), spec("pkey", "gre", 3, KEY)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, 0, KEY), strict=True):
-        groups.update(hostile.protocol_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.protocol_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("C13", "K1", "K2", "K3", "K4")
@@ -160,10 +139,9 @@ def test_wccp(oracle: KernelOracle, detect: str) -> None:
         spec(f"{detect}-tap", "gretap", 2),
         spec(f"{detect}-key", "gre", 3, KEY),
     ]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, 0, KEY), strict=True):
-        groups.update(hostile.wccp_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES, {"wccp": {"detect": detect}})
+    run_receive(
+        oracle, specs, hostile.streamed(specs, hostile.wccp_groups), DIFFERENCES, {"wccp": {"detect": detect}}
+    )
 
 
 LOOKUPS: dict[str, list[dict[str, Any]]] = {
@@ -329,18 +307,18 @@ CONFIGURATIONS = [
 ]  # fmt: skip
 
 
-def configurations() -> dict[str, list[dict[str, Any]]]:
+def configurations() -> dict[int, list[dict[str, Any]]]:
     """Links by the MTU of their underlay; those of one list are made one after the other."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[int, list[dict[str, Any]]] = {}
     for number, (mtu, word) in enumerate((mtu, word) for mtu in UNDERLAYS for word in OPTIONS):
         on: dict[str, Any] = {"local": GUEST_ADDRESS, "remote": f"{UNDERLAYS[mtu]}.{60 + number}"}
         on |= {"csum": True} if word & CSUM else {}
         on |= {"key": 1 + number} if word & KEY else {}
         on |= {"seq": True} if word & SEQ else {}
-        found.setdefault(str(mtu), []).append(on)
+        found.setdefault(mtu, []).append(on)
     ends = {"local": GUEST_ADDRESS, "remote": "192.0.2.40"}
     other = OTHER
-    found["1500"] += [
+    found[1500] += [
         ends, ends, {**ends, "ttl": 9}, {**ends, "csum": True},
         {**ends, "key": 1}, {**ends, "key": 1}, {**ends, "key": 0}, {**ends, "ikey": 2, "okey": 1},
         {**ends, "ikey": 2, "okey": 7}, {"remote": "192.0.2.40"}, {"remote": "192.0.2.40"},
@@ -365,22 +343,7 @@ def configurations() -> dict[str, list[dict[str, Any]]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_configurations(oracle: KernelOracle, kind: str) -> None:
     """Acceptance and its error, MTU, and what can be read back (`ip -d link`, fill_info)."""
-    specs = {
-        mtu: [LinkSpec(f"c{mtu}x{n}", kind, parameters) for n, parameters in enumerate(all_of)]
-        for mtu, all_of in configurations().items()
-    }
-    with oracle.underlays({mtu: f"{UNDERLAYS[mtu]}.1/24" for mtu in UNDERLAYS if mtu != 1500}):
-        from_kernel = oracle.configure([each for all_of in specs.values() for each in all_of])
-    wrong = []
-    for mtu, all_of in specs.items():
-        # gre0 and gretap0, which the kernel has from the start.
-        fallback = LinkSpec(f"{kind}0", kind, {"fallback": True, "up": False})
-        with closing(VdpOracle([fallback], mtu=int(mtu))) as vdp:
-            for each in all_of:
-                text = configured_alike(
-                    kind, each.parameters, from_kernel[each.name], vdp.configure(each), CONFIGURATIONS
-                )
-                wrong += [f"{each.name} {each.parameters}: {text}"] * bool(text)
-    total = sum(map(len, specs.values()))
-    print(f"{total - len(wrong)} of {total} configurations agree")
-    assert not wrong, "\n".join(wrong)
+    prefixes = {mtu: f"{prefix}.1/24" for mtu, prefix in UNDERLAYS.items() if mtu != 1500}
+    # gre0 and gretap0, which the kernel has from the start.
+    fallback = LinkSpec(f"{kind}0", kind, {"fallback": True, "up": False})
+    run_configurations(oracle, kind, prefixes, configurations(), CONFIGURATIONS, [fallback])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.interop import hostile, hostile6
 from tests.interop.compare import ALL, Difference, run_receive
-from tests.interop.hostile import CSUM, KEY, OPTIONS, SEQ, Stream, letters
+from tests.interop.hostile import CSUM, KEY, OPTIONS, SEQ, letters
 from tests.interop.hostile6 import KINDS, spec
 from tests.interop.kernel import GUEST_ADDRESS6
 from tests.interop.oracle import KernelOracle, LinkSpec
@@ -135,12 +135,7 @@ DIFFERENCES = [
 def test_flag_words(oracle: KernelOracle, kind: str) -> None:
     """768 words of flags and version, each at a link whose setting agrees about checksums."""
     specs = [spec(f"f{letters(w)}", kind, n, w) for n, w in enumerate(OPTIONS)]
-    streams = {w: Stream(s, w) for s, w in zip(specs, OPTIONS, strict=True)}
-    groups: dict[str, list[bytes]] = {}
-    for number, word in enumerate(hostile.flag_words(768)):
-        stream = streams[word & (CSUM | KEY | SEQ)]
-        groups.setdefault(f"words {number // 64 * 64}", []).append(stream.packet(word=word))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.flag_word_groups(specs, 768, 64), DIFFERENCES)
 
 
 @pytest.mark.conformance("C1", "C5", "C7", "C9", "C10", "E2")
@@ -148,38 +143,25 @@ def test_flag_words(oracle: KernelOracle, kind: str) -> None:
 def test_headers(oracle: KernelOracle, kind: str) -> None:
     front = "h" if kind == "ip6gre" else "t"
     specs = [spec(f"{front}{letters(w)}", kind, n, w) for n, w in enumerate(OPTIONS)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, OPTIONS, strict=True):
-        groups.update(hostile.header_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.header_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("E3", "E4")
 def test_sequences(oracle: KernelOracle) -> None:
     specs = [spec("sgre", "ip6gre", 1, SEQ), spec("stap", "ip6gretap", 2, SEQ | KEY)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (SEQ, SEQ | KEY), strict=True):
-        groups.update(hostile.sequence_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.sequence_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("E5")
 def test_ecn(oracle: KernelOracle) -> None:
     specs = [spec("egre", "ip6gre", 1), spec("etap", "ip6gretap", 2), spec("ecsum", "ip6gre", 3, CSUM)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, 0, CSUM), strict=True):
-        groups.update(hostile.ecn_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.ecn_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("C19", "C20")
 def test_outer_headers(oracle: KernelOracle) -> None:
     specs = [spec("ogre", "ip6gre", 1), spec("otap", "ip6gretap", 2, KEY | CSUM)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, KEY | CSUM), strict=True):
-        stream = Stream(made, word)
-        groups.update(hostile6.outer_groups(stream))
-        groups[f"{made.name} fragments"] = hostile6.fragment_group(stream)
+    groups = hostile.streamed(specs, hostile6.outer_groups, hostile6.fragment_groups)
     run_receive(oracle, specs, groups, DIFFERENCES)
 
 
@@ -188,18 +170,14 @@ def test_outer_headers(oracle: KernelOracle) -> None:
 def test_extension_headers(oracle: KernelOracle, kind: str) -> None:
     """Options by what they ask for, chains in every order, routing headers, what is cut short."""
     made = spec("x", kind, 1, KEY)
-    stream = Stream(made, KEY)
-    groups = dict(hostile6.option_groups(stream)) | dict(hostile6.chain_groups(stream))
+    groups = hostile.streamed([made], hostile6.option_groups, hostile6.chain_groups)
     run_receive(oracle, [made], groups, DIFFERENCES)
 
 
 @pytest.mark.conformance("C15", "C16")
 def test_protocols(oracle: KernelOracle) -> None:
     specs = [spec("pgre", "ip6gre", 1), spec("ptap", "ip6gretap", 2), spec("pkey", "ip6gre", 3, KEY)]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, 0, KEY), strict=True):
-        groups.update(hostile.protocol_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES)
+    run_receive(oracle, specs, hostile.streamed(specs, hostile.protocol_groups), DIFFERENCES)
 
 
 @pytest.mark.conformance("C14")
@@ -211,10 +189,13 @@ def test_wccp(oracle: KernelOracle, detect: str) -> None:
         spec(f"{detect}-tap", "ip6gretap", 2),
         spec(f"{detect}-key", "ip6gre", 3, KEY),
     ]
-    groups: dict[str, list[bytes]] = {}
-    for made, word in zip(specs, (0, 0, KEY), strict=True):
-        groups.update(hostile6.wccp_groups(Stream(made, word)))
-    run_receive(oracle, specs, groups, DIFFERENCES, {"wccp": {"detect": detect}})
+    run_receive(
+        oracle,
+        specs,
+        hostile.streamed(specs, hostile6.wccp_groups),
+        DIFFERENCES,
+        {"wccp": {"detect": detect}},
+    )
 
 
 PEER = "2001:db8::20"

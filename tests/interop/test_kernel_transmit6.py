@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.interop import hostile, hostile6
-from tests.interop.compare import ALL, Difference, check
-from tests.interop.configured import ConfigurationDifference, configured_alike
+from tests.interop.compare import ALL, Difference, check, run_configurations
+from tests.interop.configured import ConfigurationDifference
 from tests.interop.hostile import CSUM, KEY, OPTIONS, letters
 from tests.interop.hostile6 import KINDS, spec
 from tests.interop.kernel import GUEST_ADDRESS6
@@ -391,20 +391,5 @@ def configurations() -> dict[int, list[dict[str, Any]]]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_same_configurations(oracle: KernelOracle, kind: str) -> None:
     """Acceptance and its error, MTU, and what can be read back (`ip -d link`, fill_info)."""
-    specs = {
-        mtu: [LinkSpec(f"c{mtu}x{n}", kind, parameters) for n, parameters in enumerate(all_of)]
-        for mtu, all_of in configurations().items()
-    }
-    with oracle.underlays({mtu: f"{UNDERLAYS[mtu]}:1/64" for mtu in UNDERLAYS if mtu != 1500}):
-        from_kernel = oracle.configure([each for all_of in specs.values() for each in all_of])
-    wrong = []
-    for mtu, all_of in specs.items():
-        with closing(VdpOracle((), mtu=mtu)) as vdp:
-            for each in all_of:
-                text = configured_alike(
-                    kind, each.parameters, from_kernel[each.name], vdp.configure(each), CONFIGURATIONS
-                )
-                wrong += [f"{each.name} {each.parameters}: {text}"] * bool(text)
-    total = sum(map(len, specs.values()))
-    print(f"{total - len(wrong)} of {total} configurations agree")
-    assert not wrong, "\n".join(wrong)
+    prefixes = {mtu: f"{prefix}:1/64" for mtu, prefix in UNDERLAYS.items() if mtu != 1500}
+    run_configurations(oracle, kind, prefixes, configurations(), CONFIGURATIONS)
