@@ -4,8 +4,9 @@
 
 Frames for the tunnel are sent by `near` as the other end would send them, and arrive at
 `far` as they are; those that `far` sends arrive at `near` in the tunnel's headers.  The
-middle is one of three: vdp, Open vSwitch with its user-space datapath, or the C program
-that only moves bytes.  The kernels of near and far take no part: no frame is for them.
+middle is one of three: vdp (which may send by AF_XDP), Open vSwitch with its user-space
+datapath, or the C program that only moves bytes.  The kernels of near and far take no part:
+no frame is for them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
+from bench import processors
 from bench.program import need, program
 from tests.interop.ovs import OvsPeer
 from tests.lab import Daemon, Host, Lab, Process, wait_for
@@ -56,6 +58,19 @@ load = ["gretap"]
 """
 
 
+def _by_xdp(configuration: str) -> str:
+    return configuration.replace('type = "raw"', 'type = "raw"\ntransmit = "xdp"')
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Frames a second that arrived, and that were offered; nanoseconds of processor for one that arrived."""
+
+    arrived: float
+    offered: float
+    cost_ns: float
+
+
 @dataclass
 class Site:
     """The three hosts, and what runs in the middle."""
@@ -67,10 +82,12 @@ class Site:
     mac: str
     processes: list[Process] = field(default_factory=list)
     daemon: Daemon | None = None
+    #: Processes that packets pass through.
+    pids: list[int] = field(default_factory=list)
 
     @classmethod
     def of(cls, lab: Lab, contender: str) -> Site:
-        """A site with that contender started: "vdp", "ovs" or "forwarder"."""
+        """A site with that contender started: "vdp", "vdp_xdp", "ovs" or "forwarder"."""
         site = cls.bare(lab, contender)
         site.start(contender)
         return site
@@ -82,7 +99,7 @@ class Site:
         name: of the hosts, where a contender has more than one site.
         """
         near, middle, far = (lab.host(f"{name or contender}-{place}") for place in ("near", "middle", "far"))
-        lab.cable(near, f"{REMOTE}/24", middle, f"{LOCAL}/24" if contender == "vdp" else "")
+        lab.cable(near, f"{REMOTE}/24", middle, f"{LOCAL}/24" if contender.startswith("vdp") else "")
         lab.cable(middle, "", far, "", names=("eth1", "eth0"))
         for device in ("eth0", "eth1"):  # the sender's frames need NAPI on this side
             middle.run("ethtool", "-K", device, "gro", "on")
@@ -93,10 +110,12 @@ class Site:
         self, contender: str, *, wait: bool = True, settings: str = "", configuration: str = _CONFIGURATION
     ) -> None:
         """Start the contender; without `wait` it need not be ready.  configuration: of vdp."""
-        if contender == "vdp":
+        if contender.startswith("vdp"):
+            configuration = _by_xdp(configuration) if contender == "vdp_xdp" else configuration
             self.middle.ip("neigh", "replace", REMOTE, "lladdr", NEXT_HOP, "dev", "eth0", "nud", "permanent")
             self.daemon = self.middle.lab.vdp(self.middle, settings + configuration, wait=wait)
             self.processes = [self.daemon.process]
+            self.pids = [self.daemon.process.pid]
         elif contender == "ovs":
             need("ovs-vswitchd", "ovsdb-server")
             peer = OvsPeer(self.middle, "eth0", f"{LOCAL}/24")
@@ -104,11 +123,13 @@ class Site:
             peer.add_tunnel(REMOTE, "10.0.0.1/24")
             peer.vsctl("add-port", "br-int", "eth1")
             peer.appctl("tnl/neigh/set", "br-phy", REMOTE, NEXT_HOP)
+            self.pids = [int((peer.folder / "ovs-vswitchd.pid").read_text())]
         else:
             header = self.outer(b"")[:OUTER_SIZE]
             self.processes = [
                 self.middle.start(str(program("forwarder")), "eth0", "eth1", header.hex(), name="forwarder")
             ]
+            self.pids = [self.processes[0].pid]
 
     # -- frames ---------------------------------------------------------------------------
 
@@ -124,13 +145,17 @@ class Site:
 
     # -- traffic --------------------------------------------------------------------------
 
-    def send(self, way: str, rate: int = 0) -> Process:
-        """Have frames sent until the process is stopped: for "decapsulation" or "encapsulation"."""
+    def send(self, way: str, rate: int = 0, on: int | None = None) -> Process:
+        """Have frames sent until the process is stopped: for "decapsulation" or "encapsulation".
+
+        on: the processor that sends, and on which the middle's kernel then receives.
+        """
         if way == "decapsulation":
             host, frame = self.near, self.outer(self.inner(THERE, HERE))
         else:
             host, frame = self.far, self.inner(HERE, THERE)
-        return host.start(str(program("sender")), "eth0", frame.hex(), str(rate), name="sender")
+        command = [str(program("sender")), "eth0", frame.hex(), str(rate)]
+        return host.start(*processors.kept_to(on), *command, name="sender")
 
     def receiver(self, way: str) -> Host:
         return self.far if way == "decapsulation" else self.near
@@ -150,14 +175,17 @@ class Site:
     def _passed(self, way: str, count: int) -> bool:
         return self.received(way) >= count
 
-    def rate(self, way: str, seconds: float) -> tuple[float, float]:
-        """Frames a second that arrived, and that were offered."""
-        sender = self.send(way)
+    def rate(self, way: str, seconds: float) -> Rate:
+        """As many frames as there can be: the sender has a processor, and the middle another one."""
+        sending, forwarding = processors.two()
+        processors.keep(self.pids, forwarding)
+        sender = self.send(way, on=sending)
         before = self.received(way)
         wait_for(f"frames by {way}", partial(self._passed, way, before + 100))
-        first, started = self.received(way), time.monotonic()
+        first, used, started = self.received(way), processors.used_ns(self.pids), time.monotonic()
         time.sleep(seconds)
         count, took = self.received(way) - first, time.monotonic() - started
+        spent = processors.used_ns(self.pids) - used
         sender.stop()
         said = json.loads(sender.out.read_text())
-        return count / took, said["sent"] / said["seconds"]
+        return Rate(count / took, said["sent"] / said["seconds"], spent / max(count, 1))

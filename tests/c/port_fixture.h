@@ -35,6 +35,7 @@ static inline void open_rings(struct fixture *fixture, int fd)
     port->config.fd[0] = fd;
     port->config.mtu = 1500;
     assert_int_equal(port->ops->open(port), 0);
+    port->ops->opened(port);
 }
 
 static inline struct fixture *fixture_for_port(uint32_t type, uint32_t features, int fd)

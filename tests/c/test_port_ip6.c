@@ -57,19 +57,24 @@ struct bridge {
     int fd;
 };
 
+static void connect_ports(struct bridge *bridge, const struct vdp_port_config *config)
+{
+    bridge->memory = add_port(bridge->engine, VDP_PORT_MEMORY, VDP_L3);
+    int port = vdp_port_add(bridge->engine, config);
+    assert_true(port > 0);
+    bridge->raw = (uint32_t)port;
+    struct vdp_action out[] = {{.op = VDP_OP_OUTPUT, .b = bridge->raw}};
+    struct vdp_action in[] = {{.op = VDP_OP_OUTPUT, .b = bridge->memory}};
+    struct vdp_match from_memory = match_all(bridge->memory), from_raw = match_all(bridge->raw);
+    assert_true(install(bridge->engine, &from_memory, PROGRAM(out)) > 0);
+    assert_true(install(bridge->engine, &from_raw, PROGRAM(in)) > 0);
+}
+
 static struct bridge bridge_with(struct vdp_port_config config)
 {
     struct bridge bridge = {.engine = engine_with((struct vdp_engine_config){0}), .fd = config.fd[0]};
 
-    bridge.memory = add_port(bridge.engine, VDP_PORT_MEMORY, VDP_L3);
-    int port = vdp_port_add(bridge.engine, &config);
-    assert_true(port > 0);
-    bridge.raw = (uint32_t)port;
-    struct vdp_action out[] = {{.op = VDP_OP_OUTPUT, .b = bridge.raw}};
-    struct vdp_action in[] = {{.op = VDP_OP_OUTPUT, .b = bridge.memory}};
-    struct vdp_match from_memory = match_all(bridge.memory), from_raw = match_all(bridge.raw);
-    assert_true(install(bridge.engine, &from_memory, PROGRAM(out)) > 0);
-    assert_true(install(bridge.engine, &from_raw, PROGRAM(in)) > 0);
+    connect_ports(&bridge, &config);
     return bridge;
 }
 
@@ -246,6 +251,31 @@ static void test_a_header_names_the_protocol_of_the_socket_that_heard_it(void **
     close(sender);
 }
 
+static void test_every_worker_sends_by_the_first_socket(void **state)
+{
+    uint8_t packet[SIZE], got[SIZE];
+    NEEDS_ROOT(state);
+    /* The second one hears errors; it would put a header of its own in front. */
+    int icmp = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+    struct vdp_port_config config = {
+        .name = "raw", .type = VDP_PORT_IP6, .fd_count = 2, .fd = {open_raw(true), icmp}};
+    struct bridge bridge = {.engine = engine_with((struct vdp_engine_config){.workers = 3}),
+                            .fd = config.fd[0]};
+    connect_ports(&bridge, &config);
+    struct vdp_action out[] = {{.op = VDP_OP_OUTPUT, .b = bridge.raw}};
+    make_packet(packet, SIZE, there, 0, 64);
+    for (uint32_t worker = 0; worker < 3; worker++) {
+        assert_int_equal(vdp_packet_execute(bridge.engine, worker, bridge.memory, packet, SIZE, NULL,
+                                            PROGRAM(out)), 0);
+        take_in(&bridge, worker + 1);
+        assert_int_equal(vdp_memory_collect(bridge.engine, bridge.memory, got, SIZE, NULL, NULL),
+                         SIZE);
+        assert_memory_equal(got, packet, SIZE);
+    }
+    bridge_free(&bridge);
+    close(icmp);
+}
+
 static void test_a_descriptor_that_is_no_socket_is_refused(void **state)
 {
     (void)state;
@@ -268,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_only_ipv6_is_sent),
         cmocka_unit_test(test_without_its_addresses_a_packet_is_an_error),
         cmocka_unit_test(test_a_header_names_the_protocol_of_the_socket_that_heard_it),
+        cmocka_unit_test(test_every_worker_sends_by_the_first_socket),
         cmocka_unit_test(test_a_descriptor_that_is_no_socket_is_refused),
     };
     return cmocka_run_group_tests(tests, in_namespace, NULL);

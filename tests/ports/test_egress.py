@@ -16,7 +16,7 @@ from tests.lab import Host, Lab
 from tests.ports.test_open import section, with_ports
 from vdp.engine.interface import Feature, PortType
 from vdp.netlink import System, namespaces
-from vdp.ports import bpf, egress, open_port
+from vdp.ports import Carried, bpf, egress, open_port
 from vdp.ports.raw import packet_sockets
 from vdp.testing.builders import ACK, FIN, PSH, ethernet, gre, ipv4, ipv6
 
@@ -238,7 +238,7 @@ def test_a_port_has_the_feature_where_the_program_is_attached(
 
     async def features(system: System, **keys: object) -> Feature:
         one = section(name="p0", type="raw", netns=cabled[0].name, interface="eth0", **keys)
-        opened = await open_port(one, system, underlay_protocols=[GRE])
+        opened = await open_port(one, system, Carried.by([GRE]))
         assert opened.config.type is PortType.PACKET
         await opened.close()
         return opened.config.features

@@ -22,7 +22,7 @@ from tests.lab import Host, Lab
 from tests.ports.test_open import receive, section, with_ports
 from vdp.netlink import System, namespaces
 from vdp.netlink.events import ARPHRD_ETHER, Address, Link
-from vdp.ports import OpenedPort, bpf, open_port
+from vdp.ports import Carried, OpenedPort, bpf, open_port
 from vdp.ports.ingress import IngressDrop
 
 pytestmark = pytest.mark.root
@@ -78,7 +78,7 @@ def listening(hosts: tuple[Host, Host], family: socket.AddressFamily = socket.AF
 
 async def open_underlay(system: System, host: Host, **keys: Any) -> OpenedPort:
     one = section(name="p0", type="raw", netns=host.name, interface="eth0", **keys)
-    return await open_port(one, system, underlay_protocols=[GRE], underlay_protocols6=[GRE])
+    return await open_port(one, system, Carried.by([GRE], [GRE]))
 
 
 def until(true: Callable[[], bool]) -> None:

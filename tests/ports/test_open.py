@@ -18,7 +18,7 @@ from tests.lab import Host, Lab
 from vdp.config.model import PortSection
 from vdp.engine.interface import Feature, PacketType, PortType
 from vdp.netlink import System, namespaces
-from vdp.ports import OpenedPort, PortError, open_port, show_only
+from vdp.ports import Carried, OpenedPort, PortError, open_port
 
 pytestmark = pytest.mark.root
 
@@ -209,10 +209,9 @@ def test_an_ip_port_carries_packets_of_its_protocol(lab: Lab) -> None:
 
 
 async def _packet_port(system: System, host: Host, **keys: Any) -> OpenedPort:
-    extra = {k: keys.pop(k) for k in ("underlay_protocols", "promiscuous") if k in keys}
-    return await open_port(
-        section(name="p0", type="raw", netns=host.name, interface="eth0", **keys), system, **extra
-    )
+    carried = keys.pop("carried", Carried())
+    one = section(name="p0", type="raw", netns=host.name, interface="eth0", **keys)
+    return await open_port(one, system, carried)
 
 
 @pytest.fixture
@@ -285,11 +284,12 @@ def test_a_narrowed_port_sees_its_protocols_arp_and_tags(cabled: tuple[Host, Hos
 
         try:
             assert seen() == {"gre", "udp", "arp", "tagged", "gre6", "udp6"}
-            show_only(port, [47], [47])
+            assert port.underlay is not None
+            port.underlay.carry(Carried.by([47], [47], only=True), exclusive=False)
             assert seen() == {"gre", "arp", "tagged", "gre6"}
-            show_only(port, [])
+            port.underlay.carry(Carried.by(only=True), exclusive=False)
             assert seen() == {"arp", "tagged"}
-            show_only(port, None)
+            port.underlay.carry(Carried(), exclusive=False)
             assert seen() == {"gre", "udp", "arp", "tagged", "gre6", "udp6"}
         finally:
             sender.close()
@@ -302,7 +302,7 @@ def test_the_kernel_does_not_refuse_what_an_underlay_carries(cabled: tuple[Host,
     left, right = cabled
 
     async def test(system: System) -> None:
-        port = await _packet_port(system, left, underlay_protocols=[47] if quiet else [])
+        port = await _packet_port(system, left, carried=Carried.by([47] if quiet else []))
         errors = namespaces.run_in(
             right.name, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
         )
@@ -324,7 +324,7 @@ def test_promiscuous_is_for_bridges(cabled: tuple[Host, Host]) -> None:
     left, _ = cabled
 
     async def test(system: System) -> None:
-        port = await _packet_port(system, left, promiscuous=True)
+        port = await _packet_port(system, left, carried=Carried.by(promiscuous=True))
         assert "promiscuity 1" in left.ip("-d", "link", "show", "eth0")
         await port.close()
         assert "promiscuity 0" in left.ip("-d", "link", "show", "eth0")

@@ -13,7 +13,7 @@ from tests.lab import Host, Lab
 from vdp.config.model import PortSection
 from vdp.engine.interface import Feature, PacketType, PortType
 from vdp.netlink import System, namespaces
-from vdp.ports import open_port
+from vdp.ports import Carried, open_port
 
 pytestmark = pytest.mark.root
 
@@ -101,7 +101,7 @@ def test_a_packet_port_hears_all_groups_where_ipv6_tunnels_need_it(
         return "allmulti 1" in left.ip("-d", "link", "show", "eth0")
 
     async def test(system: System) -> None:
-        port = await open_port(section(left, interface="eth0"), system, underlay_protocols6=protocols6)
+        port = await open_port(section(left, interface="eth0"), system, Carried.by((), protocols6))
         assert hears_all() is bool(protocols6)
         await port.close()
         assert not hears_all()
@@ -116,9 +116,7 @@ def test_the_kernel_does_not_refuse_what_an_ipv6_underlay_carries(
     left, right = cabled
 
     async def test(system: System) -> None:
-        port = await open_port(
-            section(left, interface="eth0"), system, underlay_protocols6=[47] if quiet else []
-        )
+        port = await open_port(section(left, interface="eth0"), system, Carried.by((), [47] if quiet else []))
         with (
             namespaces.run_in(
                 right.name, lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, 58)

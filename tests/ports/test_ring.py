@@ -65,6 +65,7 @@ def test_what_finds_the_ring_full_is_counted(cabled: tuple[Host, Host]) -> None:
         port = await open_port(section(name="p0", type="raw", netns=left.name, interface="eth0"), system)
         with NativeEngine(EngineConfig()) as engine, packet_sender(right) as sender:
             number = engine.add_port(port.config)
+            assert engine.port_stats(number).rx_ring == FRAMES  # which waits for it
             for _ in range(FRAMES + 100):
                 sender.send(frame(bytes(64)))
             lost = await port.kernel_drops()

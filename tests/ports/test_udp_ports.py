@@ -12,7 +12,7 @@ import pytest
 from tests.lab import Host, Lab
 from tests.ports.test_open import receive, section, with_ports
 from vdp.netlink import System, namespaces
-from vdp.ports import PortError, open_port
+from vdp.ports import Carried, PortError, open_port
 from vdp.ports.raw import quiet_udp_socket
 
 pytestmark = [pytest.mark.root, pytest.mark.conformance("L13")]
@@ -62,7 +62,7 @@ def test_the_port_hears_it_and_the_host_only_what_is_its_own(
             opened(left, family, socket.SOCK_RAW, socket.IPPROTO_UDP) as heard,
             opened(right, family, socket.SOCK_DGRAM) as sender,
         ):
-            port = await open_port(one, system, underlay_udp=[TUNNEL], underlay_udp6=[TUNNEL])
+            port = await open_port(one, system, Carried.by(udp=[TUNNEL], udp6=[TUNNEL]))
             for number in (TUNNEL, OTHER):
                 sender.sendto(b"vdp", (address, number))
             assert ports_heard(heard, OTHER) == ([OTHER] if exclusive else [TUNNEL, OTHER])
@@ -81,7 +81,7 @@ def test_nothing_is_refused(cabled: tuple[Host, Host], family: int, address: str
     one = section(name="p0", type="raw", netns=left.name, interface="eth0", exclusive=False)
 
     async def test(system: System) -> None:
-        port = await open_port(one, system, underlay_udp=[TUNNEL], underlay_udp6=[TUNNEL])
+        port = await open_port(one, system, Carried.by(udp=[TUNNEL], udp6=[TUNNEL]))
         with (
             opened(right, family, socket.SOCK_DGRAM) as tunnel,
             opened(right, family, socket.SOCK_DGRAM) as other,
@@ -109,7 +109,7 @@ def test_a_port_that_is_in_use_is_refused(cabled: tuple[Host, Host], family: int
         with opened(left, family, socket.SOCK_DGRAM) as taken:
             taken.bind(("", TUNNEL))
             with pytest.raises(PortError, match="UDP port 4754, on which its tunnels listen, is in use"):
-                await open_port(one, system, underlay_udp=[TUNNEL], underlay_udp6=[TUNNEL])
+                await open_port(one, system, Carried.by(udp=[TUNNEL], udp6=[TUNNEL]))
 
     with_ports(test)
 

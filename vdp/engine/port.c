@@ -4,6 +4,7 @@
  * way round, and what the queue holds is dropped as `shutdown`.  Numbers run through
  * NUMBERS values before one comes back. */
 #include "flow.h"
+#include "group.h"
 #include "offload.h"
 #include "upcall.h"
 #include "worker.h"
@@ -31,19 +32,24 @@ static bool config_holds(const struct vdp_port_config *config)
 
     if (config->type > VDP_PORT_IP6 || config->packet_type > VDP_L3 ||
         config->fd_count > VDP_MAX_WORKERS || (config->fd_count > 0) != kernel ||
+        config->send_count > VDP_MAX_WORKERS ||
+        (config->send_count > 0 && config->type != VDP_PORT_PACKET) ||
         !memchr(config->name, 0, sizeof config->name))
         return false;
     for (uint32_t i = 0; i < config->fd_count; i++)
         if (config->fd[i] < 0)
             return false;
+    for (uint32_t i = 0; i < config->send_count; i++)
+        if (config->send_fd[i] < 0)
+            return false;
     return true;
 }
 
-static int make_nonblocking(const struct vdp_port_config *config)
+static int make_nonblocking(const int32_t *fds, uint32_t count)
 {
-    for (uint32_t i = 0; i < config->fd_count; i++) {
-        int flags = fcntl(config->fd[i], F_GETFL);
-        if (flags < 0 || fcntl(config->fd[i], F_SETFL, flags | O_NONBLOCK) < 0)
+    for (uint32_t i = 0; i < count; i++) {
+        int flags = fcntl(fds[i], F_GETFL);
+        if (flags < 0 || fcntl(fds[i], F_SETFL, flags | O_NONBLOCK) < 0)
             return -errno;
     }
     return 0;
@@ -87,6 +93,19 @@ static int grow_queues(struct vdp_worker *worker, uint32_t number)
     return 0;
 }
 
+/* The descriptor that this worker sends by.  Of sockets of one IP protocol each, the first is
+ * the one for what is sent; the others hear ICMP errors. */
+static int sending_fd(const struct vdp_worker *worker, const struct vdp_port_config *config)
+{
+    bool by_protocol = config->type == VDP_PORT_IP || config->type == VDP_PORT_IP6;
+
+    if (!config->fd_count)
+        return -1;
+    if (worker->index < config->send_count)
+        return config->send_fd[worker->index];
+    return config->fd[by_protocol ? 0 : worker->index % config->fd_count];
+}
+
 /* On each worker. */
 static int attach(struct vdp_worker *worker, void *argument)
 {
@@ -96,12 +115,12 @@ static int attach(struct vdp_worker *worker, void *argument)
 
     if (result < 0)
         return result;
-    queue = vdp_alloc_lines(sizeof *queue);
+    queue = vdp_slab_take(worker->slab, sizeof *queue);
     if (!queue)
         return -ENOMEM;
     queue->port = port;
     queue->worker = worker;
-    queue->tx_fd = port->config.fd_count ? port->config.fd[worker->index % port->config.fd_count] : -1;
+    queue->tx_fd = sending_fd(worker, &port->config);
     vdp_upcall_attach(worker, queue);
     worker->queues[port->number] = queue;
     return vdp_worker_watch(worker, queue);
@@ -118,12 +137,13 @@ static int detach(struct vdp_worker *worker, void *argument)
     vdp_worker_forget(worker, queue);
     vdp_flow_clear(worker, port->number);
     vdp_upcall_clear(worker, queue);
+    vdp_group_forget(worker, port->number);
     vdp_queue_clear(worker, queue, VDP_REASON_shutdown);
     if (queue->cell)
         vdp_cell_free(worker, queue);
     worker->queues[port->number] = NULL;
     free(queue->drops);
-    free(queue);
+    vdp_slab_give(worker->slab, queue, sizeof *queue);
     return 0;
 }
 
@@ -158,6 +178,20 @@ static struct vdp_port *new_port(struct vdp_engine *engine, const struct vdp_por
     return port;
 }
 
+static void wait_opened(struct vdp_port *port)
+{
+    if (port->ops && port->ops->opened)
+        port->ops->opened(port);
+}
+
+void vdp_ports_opened(struct vdp_engine *engine)
+{
+    for (uint32_t i = 0; engine->opening && i < engine->port_size; i++)
+        if (engine->ports[i])
+            wait_opened(engine->ports[i]);
+    engine->opening = false;
+}
+
 int vdp_port_add(struct vdp_engine *engine, const struct vdp_port_config *config)
 {
     struct vdp_port *port;
@@ -165,7 +199,9 @@ int vdp_port_add(struct vdp_engine *engine, const struct vdp_port_config *config
 
     if (!config || !config_holds(config))
         return -EINVAL;
-    result = make_nonblocking(config);
+    result = make_nonblocking(config->fd, config->fd_count);
+    if (result == 0)
+        result = make_nonblocking(config->send_fd, config->send_count);
     if (result < 0)
         return result;
     port = new_port(engine, config);
@@ -178,6 +214,10 @@ int vdp_port_add(struct vdp_engine *engine, const struct vdp_port_config *config
         free(port);
         return result;
     }
+    if (engine->started)
+        wait_opened(port);
+    else
+        engine->opening = true; /* beside the other ports that are added before the start */
     engine->ports[port->number] = port;
     engine->port_count++;
     for (uint32_t i = 0; i < engine->config.workers && result == 0; i++)
@@ -289,6 +329,9 @@ int vdp_port_read(struct vdp_engine *engine, uint32_t number, struct vdp_port_st
         read_worker(&engine->workers[i], &reading);
     stats->error = atomic_load(&port->error);
     stats->up = atomic_load(&port->up) && !reading.failed;
+    if (!engine->started)
+        wait_opened(port);
+    stats->refuses = atomic_load(&port->refused);
     stats->rx_ring = port->ops && port->ops->ring ? port->ops->ring(port) : 0;
     return 0;
 }

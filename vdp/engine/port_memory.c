@@ -108,7 +108,7 @@ static int memory_receive(struct vdp_worker *worker, struct vdp_queue *queue, in
             break;
         uint32_t reason = load(queue, record, batch[count]);
         if (reason != VDP_REASON_none) {
-            vdp_queue_reject(queue, record->length, reason);
+            vdp_queue_reject(queue, batch[count], record->length, reason);
             vdp_packet_reset(batch[count]);
         } else {
             count++;

@@ -63,7 +63,7 @@ int vdp_socket_receive(struct vdp_queue *queue, int fd, struct vdp_packet **batc
             reason = accept(packet, &slots[i], message);
         }
         if (reason != VDP_REASON_none) {
-            vdp_queue_reject(queue, messages[i].msg_len, reason);
+            vdp_queue_reject(queue, packet, messages[i].msg_len, reason);
             vdp_packet_reset(packet);
             continue;
         }
@@ -105,6 +105,10 @@ static int send_error(struct vdp_worker *worker, struct vdp_queue *queue, int er
         return 0;
     if (error == EAGAIN || error == ENOBUFS)
         return -EAGAIN;
+    if (error == EINVAL && queue->tx.head->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
+        vdp_refusal_split(worker, queue);
+        return 0;
+    }
     /* A device that a packet was to leave by and that is gone is that packet's trouble only. */
     bool is_devices = error == ENODEV && vdp_socket_leaves_by(queue->tx.head) != 0;
     if (is_final(error) && !is_devices)
@@ -162,6 +166,8 @@ static uint32_t prepare(struct outgoing *out, struct vdp_queue *queue, size_t he
     out->count = out->train_count = out->part_count = 0;
     for (struct vdp_packet *packet = queue->tx.head; packet != NULL && taken < VDP_BATCH;) {
         unsigned at = out->count;
+        if (taken > 0 && vdp_refusal_is_known(queue, packet))
+            return VDP_REASON_none; /* until it is the first, which was asked for already */
         if (!by_train || !add_train(out, packet, VDP_BATCH - taken)) {
             struct vdp_socket_slot *slot = &out->slots[at];
             struct msghdr *message = &out->messages[at].msg_hdr;
@@ -198,6 +204,10 @@ int vdp_socket_flush(struct vdp_worker *worker, struct vdp_queue *queue, size_t 
     struct outgoing out;
     int result = 0;
     while (queue->tx.head != NULL && result == 0) {
+        if (vdp_refusal_is_known(queue, queue->tx.head)) {
+            vdp_refusal_split(worker, queue);
+            continue;
+        }
         uint32_t reason = prepare(&out, queue, header_size, describe);
         if (out.count == 0) { /* the first one can not be sent at all */
             vdp_queue_drop(worker, queue, vdp_queue_take(queue), reason);
@@ -207,8 +217,10 @@ int vdp_socket_flush(struct vdp_worker *worker, struct vdp_queue *queue, size_t 
         if (sent < 0 && !refuses_trains(&out, queue, errno))
             result = send_error(worker, queue, errno);
         for (int i = 0; i < sent; i++)
-            for (unsigned n = 0; n < out.packets[i]; n++)
+            for (unsigned n = 0; n < out.packets[i]; n++) {
+                vdp_refusal_forgive(queue, queue->tx.head);
                 vdp_queue_sent(worker, queue, vdp_queue_take(queue));
+            }
     }
     return result;
 }

@@ -11,6 +11,7 @@
 #include "ring.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -94,6 +95,22 @@ const struct tpacket2_hdr *vdp_ring_peek(const struct vdp_ring *ring)
 {
     const struct tpacket2_hdr *header = frame_at(ring, ring->next);
     return __atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER ? header : NULL;
+}
+
+static bool is_copied(const struct vdp_ring *ring, uint32_t index)
+{
+    uint32_t status = __atomic_load_n(&frame_at(ring, index)->tp_status, __ATOMIC_ACQUIRE);
+    return (status & TP_STATUS_USER) != 0 && (status & TP_STATUS_COPY) != 0;
+}
+
+uint32_t vdp_ring_count_copies(const struct vdp_ring *ring, uint32_t most)
+{
+    uint32_t count = 0, index = ring->next;
+    while (count < most && is_copied(ring, index)) {
+        count++;
+        index = index + 1 < ring->count ? index + 1 : 0;
+    }
+    return count;
 }
 
 void vdp_ring_release(struct vdp_ring *ring)

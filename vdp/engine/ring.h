@@ -21,6 +21,8 @@ void vdp_ring_close(struct vdp_ring *ring, int fd);
  * the virtio_net_hdr, where the socket has one, in front of them.  With TP_STATUS_COPY all of
  * it waits in the socket's queue besides. */
 const struct tpacket2_hdr *vdp_ring_peek(const struct vdp_ring *ring);
+/* How many of the oldest frames in a row, at most `most` (no more than the ring has), have TP_STATUS_COPY. */
+uint32_t vdp_ring_count_copies(const struct vdp_ring *ring, uint32_t most);
 /* That frame is the kernel's again. */
 void vdp_ring_release(struct vdp_ring *ring);
 

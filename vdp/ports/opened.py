@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from vdp.engine.interface import PortConfig, PortType
 from vdp.netlink import Netlink
+from vdp.ports.carried import PacketUnderlay
 
 _SOL_PACKET = 263
 _IP_PKTINFO = 8  # linux/in.h
@@ -34,8 +35,8 @@ class OpenedPort:
     mac: bytes | None = None
     sockets: Sequence[socket.socket] = ()
     netlink: Netlink | None = None
-    #: Told of addresses that only the links over the port have, not the host.
-    claim: Callable[[Sequence[IPv4Address | IPv6Address]], None] = lambda addresses: None
+    #: Of a packet port: what is done in the kernel for what it carries.
+    underlay: PacketUnderlay | None = None
     _undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _lost: int = 0
 
@@ -47,6 +48,11 @@ class OpenedPort:
         """Undo all that opening did: close fds, so that devices go, and give namespaces back."""
         while self._undo:
             await self._undo.pop()()
+
+    def claim(self, addresses: Sequence[IPv4Address | IPv6Address]) -> None:
+        """Only the links over the port have these addresses, not the host."""
+        if self.underlay is not None:
+            self.underlay.claim(addresses)
 
     def tell_devices(self) -> None:
         """From here on an IPv4 socket says by which device a packet came; an IPv6 socket always does."""

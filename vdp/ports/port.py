@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vdp.engine.interface import LEAVE_BY, META_DEVICE, Feature, PacketType, PortType
+from vdp.engine.interface import LEAVE_BY, META_DEVICE, Feature, PacketType, PortConfig, PortType
+from vdp.netlink.path import ZERO_MAC
 from vdp.protocols.ethernet import Ethernet
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from vdp.netlink.path import Path
     from vdp.packet import Packet
     from vdp.stages.pipeline import Egress
+
+#: Destination and source, in front of an Ethernet header.
+MACS_SIZE = 12
 
 
 @dataclass(slots=True, eq=False)
@@ -35,6 +39,8 @@ class Port:
     queues: int = 1
     #: Frames that the kernel lost in front of it for want of room, as last asked.
     kernel_drops: int = 0
+    #: What the kernel refuses in truth (vdp.refusals); it is not among the features then.
+    refused: Feature = Feature.NONE
 
     @property
     def tag(self) -> tuple[str, str]:
@@ -72,6 +78,12 @@ class Port:
         return packet.otherwise("mtu_exceeded")
 
 
+def taken_whole(config: PortConfig) -> Feature:
+    """What needs not be cut for it: a cell takes everything, whatever it joins itself."""
+    whole = Feature.CSUM | Feature.TSO4 | Feature.TSO6 | Feature.USO
+    return config.features | whole if config.type is PortType.CELL else config.features
+
+
 @dataclass(frozen=True, slots=True)
 class NextHop:
     """The first hop of a path: takes IP packets; an Ethernet port gets them as frames for the neighbour."""
@@ -101,12 +113,12 @@ class NextHop:
         """dev_hard_header; a path is only used once its neighbour is resolved."""
         if self.port.packet_type is PacketType.L2:
             assert self.path.destination_mac is not None
-            Ethernet.push(
-                packet,
-                destination=self.path.destination_mac,
-                source=self.path.source_mac,
-                type=packet.protocol,
-            )
+            to, origin = self.path.destination_mac, self.path.source_mac
+            if self.path.header:
+                to = origin = ZERO_MAC
+            Ethernet.push(packet, destination=to, source=origin, type=packet.protocol)
+            if self.path.header:
+                packet.write_header(0, MACS_SIZE, self.path.header)
             packet.set_type(PacketType.L2)
         elif self.is_bound:
             packet.set_meta(META_DEVICE, LEAVE_BY | self.path.ifindex)

@@ -26,6 +26,7 @@ from vdp.ports import filters
 # linux/if_packet.h
 _SOL_PACKET = 263
 _PACKET_ADD_MEMBERSHIP = 1
+_PACKET_DROP_MEMBERSHIP = 2
 _PACKET_AUXDATA = 8
 _PACKET_VNET_HDR = 15
 _PACKET_FANOUT = 18
@@ -75,7 +76,7 @@ def ip_socket(
             opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
         if device is not None:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(device) + b"\0")
-        _enlarge(opened)
+        enlarge(opened)
     except OSError:
         opened.close()
         raise
@@ -98,37 +99,29 @@ def error_socket(protocol: int, netns: str | None, family: int = socket.AF_INET)
     return opened
 
 
-def packet_sockets(
-    interface: str,
-    ifindex: int,
-    netns: str | None,
-    *,
-    queues: int = 1,
-    promiscuous: bool = False,
-    all_groups: bool = False,
-) -> list[socket.socket]:
-    """Packet sockets on the interface, sharing its frames by flow when there are several.  OSError.
+def packet_socket(netns: str | None) -> socket.socket:
+    """With virtio_net_hdr; it hears nothing before bind names a protocol.  OSError."""
+    opened = namespaces.run_in(netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW | _FLAGS, 0))
+    try:
+        opened.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
+        enlarge(opened)
+    except OSError:
+        opened.close()
+        raise
+    return opened
 
-    promiscuous: also frames for other MAC addresses; all_groups: for any multicast group.
-    """
-    asked = ((_PACKET_MR_PROMISC, promiscuous), (_PACKET_MR_ALLMULTI, all_groups))
-    memberships = [kind for kind, wanted in asked if wanted]
+
+def packet_sockets(
+    interface: str, ifindex: int, netns: str | None, *, queues: int = 1
+) -> list[socket.socket]:
+    """Packet sockets on the interface, sharing its frames by flow when there are several.  OSError."""
     opened: list[socket.socket] = []
     try:
         for _ in range(queues):
-            # Protocol 0: nothing is received before the options are set and bind names ETH_P_ALL.
-            one = namespaces.run_in(
-                netns, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW | _FLAGS, 0)
-            )
+            one = packet_socket(netns)
             opened.append(one)
-            one.setsockopt(_SOL_PACKET, _PACKET_VNET_HDR, 1)
             one.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
             one.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-            _enlarge(one)
-            for kind in memberships:
-                # struct packet_mreq { ifindex, type, alen, address[8] }
-                request = struct.pack("=iHH8s", ifindex, kind, 0, b"")
-                one.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP, request)
             one.bind((interface, _ETH_P_ALL))
         _share(opened)
     except OSError:
@@ -136,6 +129,22 @@ def packet_sockets(
             one.close()
         raise
     return opened
+
+
+def take_any_address(one: socket.socket, ifindex: int, wanted: bool) -> None:
+    """Have the interface take frames for whatever MAC address (promiscuous), or no more.  OSError."""
+    _be_member(one, ifindex, _PACKET_MR_PROMISC, wanted)
+
+
+def take_any_group(one: socket.socket, ifindex: int, wanted: bool) -> None:
+    """Have the interface take frames for whatever multicast group, or no more.  OSError."""
+    _be_member(one, ifindex, _PACKET_MR_ALLMULTI, wanted)
+
+
+def _be_member(one: socket.socket, ifindex: int, kind: int, wanted: bool) -> None:
+    # struct packet_mreq { ifindex, type, alen, address[8] }
+    request = struct.pack("=iHH8s", ifindex, kind, 0, b"")
+    one.setsockopt(_SOL_PACKET, _PACKET_ADD_MEMBERSHIP if wanted else _PACKET_DROP_MEMBERSHIP, request)
 
 
 def quiet_socket(protocol: int, netns: str | None, family: int = socket.AF_INET) -> socket.socket:
@@ -199,7 +208,7 @@ def _share(opened: list[socket.socket]) -> None:
         one.setsockopt(_SOL_PACKET, _PACKET_FANOUT, group | kind << 16)
 
 
-def _enlarge(opened: socket.socket) -> None:
+def enlarge(opened: socket.socket) -> None:
     """Room for bursts: past the system's bound where allowed, else up to it."""
     for forced, plain in ((_SO_RCVBUFFORCE, socket.SO_RCVBUF), (_SO_SNDBUFFORCE, socket.SO_SNDBUF)):
         try:
