@@ -18,17 +18,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 static struct vdp_engine *engine;
 static uint32_t ports[PORTS];
 
-/* Frames, layer 3, both with every offload; frames with none; a cell of each. */
+/* Frames, layer 3, both with every offload, in GRE too; frames with none; a cell of each. */
 static void begin(void)
 {
     static const struct vdp_port_config configs[PORTS] = {
-        {.name = "l2", .type = VDP_PORT_MEMORY, .features = 30},
-        {.name = "l3", .type = VDP_PORT_MEMORY, .packet_type = VDP_L3, .features = 30},
+        {.name = "l2", .type = VDP_PORT_MEMORY, .features = 62},
+        {.name = "l3", .type = VDP_PORT_MEMORY, .packet_type = VDP_L3, .features = 62},
         {.name = "plain", .type = VDP_PORT_MEMORY},
         {.name = "cell2", .type = VDP_PORT_CELL, .features = 30},
         {.name = "cell3", .type = VDP_PORT_CELL, .packet_type = VDP_L3, .features = 30},
     };
-    struct vdp_engine_config config = {.workers = 1, .packets = 64, .action_rate = 0};
+    struct vdp_engine_config config = {.workers = 1, .packets = 256, .action_rate = 0};
 
     if (vdp_engine_new(&config, &engine) < 0)
         abort();
@@ -37,6 +37,10 @@ static void begin(void)
     (void)vdp_counter_new(engine);
     (void)vdp_state_new(engine, 0);
     (void)vdp_window_new(engine, 33);
+    (void)vdp_header_new(engine, (const uint8_t *)"header", 6);
+    (void)vdp_group_new(engine, ports, PORTS);
+    struct vdp_tap_config tap = {.points = VDP_TAP_ALL, .snap = VDP_MAX_LENGTH}; /* full soon */
+    (void)vdp_tap_open(engine, &tap);
 }
 
 /* What comes in by a cell leaves by the port of its type. */
@@ -68,14 +72,16 @@ static void settle(void)
     struct vdp_upcall upcalls[8];
     int count;
 
-    while (vdp_engine_poll(engine) > 0)
-        continue;
-    while ((count = vdp_upcall_take(engine, 0, upcalls, 8)) > 0)
+    do { /* upcalls that wait hold up groups */
+        while (vdp_engine_poll(engine) > 0)
+            continue;
+        count = vdp_upcall_take(engine, 0, upcalls, 8);
         for (int i = 0; i < count; i++) {
             struct vdp_resolution resolution = {.token = upcalls[i].token,
                                                 .kind = VDP_RESOLVE_CONSUME};
             (void)vdp_upcall_resolve(engine, 0, &resolution, 1);
         }
+    } while (count > 0);
     for (int i = 0; i < 3; i++)
         while (vdp_memory_collect(engine, ports[i], bytes, sizeof bytes, NULL, NULL) >= 0)
             continue;
@@ -98,6 +104,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
                                          vdp_load_be16(at + 4), vdp_load_be16(at + 6)};
         if (actions[i].op == VDP_OP_OUTPUT)
             actions[i].b = ports[actions[i].b % PORTS];
+        else if (actions[i].op == VDP_OP_GROUP)
+            actions[i].b %= 2;
+        else if (actions[i].op == VDP_OP_HEADER)
+            actions[i].c %= 2;
     }
     const uint8_t *marks = bytes + head;
     struct vdp_offload offload = {marks[0] & 1, marks[1], marks[2], marks[3] & 0x87,

@@ -12,12 +12,13 @@ struct fault {
 
 static const struct fault faults[] = {
     {"nothing", VDP_REASON_none, -1, 0, {0}},
-    {"checksum starts behind the packet", VDP_REASON_vnet_hdr_invalid, -1, 0, {.csum_start = 6000}},
-    {"checksum field behind the packet", VDP_REASON_vnet_hdr_invalid, -1, 0, {.csum_offset = 65535}},
+    {"checksum starts behind the packet", VDP_REASON_gso_invalid, -1, 0, {.csum_start = 6000}},
+    {"checksum field behind the packet", VDP_REASON_gso_invalid, -1, 0, {.csum_offset = 65535}},
+    {"checksum field elsewhere", VDP_REASON_gso_invalid, -1, 0, {.csum_offset = 6}},
     {"checksum starts elsewhere", VDP_REASON_gso_invalid, -1, 0, {.csum_start = 35}},
-    {"unknown type", VDP_REASON_vnet_hdr_invalid, -1, 0, {.gso_type = 2}},
-    {"congestion mark alone", VDP_REASON_vnet_hdr_invalid, -1, 0, {.gso_type = 0x80}},
-    {"congestion mark on UDP", VDP_REASON_vnet_hdr_invalid, -1, 0, {.gso_type = 0x85}},
+    {"unknown type", VDP_REASON_gso_invalid, -1, 0, {.gso_type = 2}},
+    {"congestion mark alone", VDP_REASON_gso_invalid, -1, 0, {.gso_type = 0x80}},
+    {"congestion mark on UDP", VDP_REASON_gso_invalid, -1, 0, {.gso_type = 0x85}},
     {"UFO", VDP_REASON_gso_unsupported, -1, 0, {.gso_type = 3}},
     {"the other IP version", VDP_REASON_gso_invalid, -1, 0, {.gso_type = 4}},
     {"the other transport", VDP_REASON_gso_invalid, -1, 0, {.gso_type = 5}},
@@ -28,7 +29,8 @@ static const struct fault faults[] = {
     {"fragment", VDP_REASON_gso_invalid, 20, 0x20, {0}},
     {"TCP header length too small", VDP_REASON_gso_invalid, 34 + 12, 0x40, {0}},
     {"EtherType", VDP_REASON_gso_invalid, 12, 0x86, {0}},
-    {"wrong header hint is not asked", VDP_REASON_none, -1, 0, {.hdr_len = 9999}},
+    {"header behind the packet", VDP_REASON_gso_invalid, -1, 0, {.hdr_len = 9999}},
+    {"short header hint is not asked", VDP_REASON_none, -1, 0, {.hdr_len = 1}},
 };
 
 static void test_hostile_header_is_refused(void **state)

@@ -10,6 +10,8 @@ from tests.tunnels import KINDS, assert_books_balance, received_bytes, two_vdp
 pytestmark = [pytest.mark.root, pytest.mark.timeout(90)]
 
 #: What makes the kernel cut: GRE alone, all TCP, or whatever lacks a checksum.
+UDP = {"encap": "udp"}
+INNER_MTU = 1410
 CUTTERS = {"gre": ("tx-gre-segmentation", "off"), "tso": ("tso", "off"), "checksums": ("tx", "off")}
 
 
@@ -60,6 +62,28 @@ def test_the_kernel_cuts_them_where_the_device_does_not(lab: Lab, kind: str, cut
         assert mean_size(daemon, "underlay", "tx") > 3
         assert mean_size(daemon, "underlay", "rx") == 1
         assert_books_balance(daemon)
+
+
+@pytest.mark.conformance("L13", "H1", "H6")
+@pytest.mark.parametrize("options", [UDP, UDP | {"csum": True, "key": 7}], ids=["plain", "csum"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_udp_too(lab: Lab, kind: str, options: dict[str, object]) -> None:
+    """Whole by a veth; then cut by the kernel behind UDP, and put together again by the other side's cell."""
+    net = two_vdp(lab, kind, "interface", options, INNER_MTU)
+    exchange(net.left_inner, net.right_inner)
+    for daemon in (net.left, net.right):
+        assert mean_size(daemon, "underlay", "tx") > 3
+        assert mean_size(daemon, "underlay", "rx") > 3
+        # Cut are last segments that are shorter, no more: UDP has a checksum.
+        counters = daemon.ports()["tap0" if kind == "gretap" else "tun0"]["counters"]
+        assert counters["segmented"] <= counters["rx_packets"] // 4
+    for host in (net.left_host, net.right_host):
+        host.run("ethtool", "-K", "eth0", "tx", "off", "tx-udp_tnl-segmentation", "off")
+    exchange(net.left_inner, net.right_inner)
+    for daemon in (net.left, net.right):
+        assert_books_balance(daemon)
+        drops = {row["reason"] for row in daemon.ask("drop.show")}
+        assert not drops & {"l4_checksum", "tunnel_checksum", "gso_invalid", "gso_unsupported"}
 
 
 def test_a_link_with_numbers_cuts_by_itself(lab: Lab) -> None:

@@ -9,6 +9,7 @@ from scapy.layers.inet import IP, TCP, UDP
 from scapy.layers.inet6 import IPv6
 
 from vdp.engine.interface import MemoryPacket, Offload
+from vdp.testing import builders
 from vdp.testing.builders import ACK, ipv4, ipv6, tcp
 
 IP_FIELDS = {"id", "ttl", "tos", "fragment", "hop_limit", "traffic_class", "flow_label"}
@@ -95,3 +96,12 @@ def finished(packet: MemoryPacket) -> bytes:
         if kind in scapy:
             scapy[kind].delfieldval("chksum")
     return bytes(scapy)
+
+
+def unfinished(data: bytes) -> MemoryPacket:
+    """A TCP or UDP packet as a local sender leaves it (CHECKSUM_PARTIAL), without IP extension headers."""
+    is_ip4 = data[0] >> 4 == 4
+    start, protocol = ((data[0] & 15) * 4, data[9]) if is_ip4 else (40, data[6])
+    ends, offset = data[12:20] if is_ip4 else data[8:40], {6: 16, 17: 6}[protocol]
+    marked = builders.unfinished(data, start, offset, ends, protocol)
+    return MemoryPacket(marked, offload=Offload(True, start, offset))

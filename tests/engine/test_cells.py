@@ -368,13 +368,6 @@ def test_a_super_packet_passes_a_cell_as_it_is(coalesce: Coalescer) -> None:
     assert [len(payload(packet.data)) for packet in out] == [300, 100]
 
 
-@pytest.mark.conformance("F3")
-def test_an_unfinished_packet_is_not_joined(coalesce: Coalescer) -> None:
-    one, two = stream4([100, 100])
-    out = coalesce(one, MemoryPacket(two, offload=Offload(True, 20, 16)))
-    assert [packet.offload.needs_csum for packet in out] == [False, True]
-
-
 @pytest.mark.conformance("F1")
 def test_nothing_is_held_beyond_a_batch(coalesce: Coalescer) -> None:
     one, two = stream4([100, 100])

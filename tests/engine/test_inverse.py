@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.engine.books import check_books
 from tests.engine.conftest import Bench
-from tests.engine.streams import finished, segment4, segment6, super_packet
-from vdp.engine.interface import Engine, EngineConfig
+from tests.engine.streams import finished, segment4, segment6, super_packet, unfinished
+from vdp.engine.interface import Engine, EngineConfig, MemoryPacket
 from vdp.engine.program import Output, Segment
 from vdp.testing.builders import ACK, CWR, ECE, FIN, PSH, ipv4, ipv6, tcp_timestamp, udp
 
@@ -78,7 +78,7 @@ def by_flow(packets: list[bytes]) -> dict[bytes, list[bytes]]:
     return found
 
 
-def through(engine: Engine, packets: list[bytes]) -> list[bytes]:
+def through(engine: Engine, packets: Sequence[bytes | MemoryPacket]) -> list[bytes]:
     """The packets after a cell and a cut."""
     bench = Bench(engine)
     cell = bench.cell()
@@ -96,6 +96,20 @@ def test_cutting_what_a_cell_joined_gives_the_same_packets(
 ) -> None:
     engine = engine_class(EngineConfig(packets=256))
     assert by_flow(through(engine, packets)) == by_flow(packets)
+    check_books(engine)
+    engine.close()
+
+
+@pytest.mark.conformance("H10")
+@quick
+@given(st.one_of(streams(), datagrams()), st.integers(0, (1 << 36) - 1))
+def test_packets_of_a_local_sender_are_finished_by_the_cut(
+    engine_class: Factory, packets: list[bytes], chosen: int
+) -> None:
+    """Some of them, by the bits of `chosen`, come with their checksums unfinished."""
+    engine = engine_class(EngineConfig(packets=256))
+    given = [unfinished(data) if chosen >> n & 1 else data for n, data in enumerate(packets)]
+    assert by_flow(through(engine, given)) == by_flow(packets)
     check_books(engine)
     engine.close()
 

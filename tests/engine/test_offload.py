@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.conftest import ALL, Bench
-from tests.engine.streams import segment4, segment6, super_packet
+from tests.engine.streams import assert_sound, segment4, segment6, super_packet
 from vdp.engine.interface import Feature, MemoryPacket, Offload, PacketType
-from vdp.engine.program import Checksum, Output, Pull, Push, RequireChecksum, Set, Trim
-from vdp.testing.builders import ethernet, gre, ipv4, pseudo_sum, udp, unfinished
+from vdp.engine.program import Checksum, Output, Pull, Push, RequireChecksum, Segment, Set, Trim
+from vdp.testing.builders import ethernet, gre, ipv4, pseudo_sum, udp, unfinished, vlan
 from vdp.testing.reference.checksum import internet_checksum
 
 WHOLE = segment4(b"payload")
 PARTIAL = unfinished(WHOLE, 20, 16, WHOLE[12:20], 6)
 CSUM = Offload(True, 20, 16)
 BIG4, BIG6 = segment4(bytes(1000)), segment6(bytes(1000))
+HEADERS = segment6(bytes(1000), next_header=60, extensions=b"\x3c\0\1\4\0\0\0\0" * 57 + b"\6\0\1\4\0\0\0\0")
 DATAGRAM = ipv4("192.0.2.1", "192.0.2.2", udp(1, 2, bytes(500)))
 BIG = Offload(True, 20, 16, 1, 100)
 
@@ -31,14 +32,22 @@ HOSTILE: dict[str, tuple[bytes, Offload, str]] = {
     "checksum_start_far_outside": (WHOLE, Offload(True, 65535, 16), "vnet_hdr_invalid"),
     "checksum_offset_far_outside": (WHOLE, Offload(True, 20, 65535), "vnet_hdr_invalid"),
     "checksum_of_nothing": (b"", Offload(True, 0, 0), "vnet_hdr_invalid"),
-    "unknown_type": (BIG4, Offload(True, 20, 16, 2, 100), "vnet_hdr_invalid"),
-    "unknown_type_with_ecn": (BIG4, Offload(True, 20, 16, 0x82, 100), "vnet_hdr_invalid"),
-    "ecn_alone": (BIG4, Offload(True, 20, 16, 0x80, 100), "vnet_hdr_invalid"),
+    "unknown_type": (BIG4, Offload(True, 20, 16, 2, 100), "gso_invalid"),
+    "unknown_type_with_ecn": (BIG4, Offload(True, 20, 16, 0x82, 100), "gso_invalid"),
+    "ecn_alone": (BIG4, Offload(True, 20, 16, 0x80, 100), "gso_invalid"),
     "udp_with_ecn": (
         DATAGRAM,
         Offload(True, 20, 6, 0x85, 100),
-        "vnet_hdr_invalid",
+        "gso_invalid",
     ),
+    "checksum_field_of_a_super_packet_outside": (BIG4, Offload(True, 20, 1020, 1, 100), "gso_invalid"),
+    "checksum_start_of_a_super_packet_outside": (BIG4, Offload(True, 1040, 16, 1, 100), "gso_invalid"),
+    "checksum_field_elsewhere": (BIG4, Offload(True, 20, 6, 1, 100), "gso_invalid"),
+    "checksum_field_of_udp_elsewhere": (DATAGRAM, Offload(True, 20, 16, 5, 100), "gso_invalid"),
+    "headers_longer_than_the_packet": (BIG4, Offload(True, 20, 16, 1, 100, 1041), "gso_invalid"),
+    "headers_for_each_segment": (HEADERS, Offload(True, 40 + 8 * 58, 16, 4, 100), "gso_invalid"),
+    "behind_tcp": (BIG4, Offload(True, 40, 16, 1, 100), "gso_invalid"),
+    "inside_udp_s_own_header": (DATAGRAM, Offload(True, 24, 16, 1, 100), "gso_invalid"),
     "udp_fragments": (
         DATAGRAM,
         Offload(True, 20, 6, 3, 100),
@@ -82,6 +91,105 @@ def test_marks_that_contradict_the_packet_are_dropped_on_receive(bench: Bench, n
     stats = bench.engine.port_stats(bench.x)
     assert (stats.rx_packets, stats.rx_bytes, stats.rx_segments) == (1, len(data), 1)
     assert bench.sent(bench.y) == []
+
+
+FRAME = ethernet(WHOLE)
+EXTENDED = segment6(b"x", next_header=60, extensions=b"\6\0\1\4\0\0\0\0")
+ROUTED = segment6(b"x", next_header=43, extensions=b"\6\0\0\1\0\0\0\0")  # a segment is left
+TUNNEL4 = ipv4("192.0.2.1", "192.0.2.2", gre(WHOLE), protocol=47)
+TUNNEL_UDP = ipv4("192.0.2.1", "192.0.2.2", udp(5, 4754, WHOLE))
+
+#: A packet, where its checksum is said to be, and whether that can be believed.
+PLACES: dict[str, tuple[bytes, int, int, bool]] = {
+    "tcp": (WHOLE, 20, 16, True),
+    "udp": (DATAGRAM, 20, 6, True),
+    "tcp_in_a_frame": (FRAME, 34, 16, True),
+    "tcp_behind_an_extension_header": (EXTENDED, 48, 16, True),
+    "tcp_in_gre": (TUNNEL4, 44, 16, True),
+    "tcp_in_udp": (TUNNEL_UDP, 48, 16, True),
+    "icmp": (ipv4("10.0.0.1", "10.0.0.2", bytes(8), protocol=1), 20, 2, True),
+    "behind_an_unknown_frame_header": (b"\2" * 12 + b"\x88\x47" + WHOLE, 38, 16, True),
+    "ip_destination": (WHOLE, 0, 16, False),
+    "ip_destination_in_a_frame": (FRAME, 14, 16, False),
+    "mac_destination": (FRAME, 0, 0, False),
+    "mac_destination_of_an_unknown_frame": (b"\2" * 12 + b"\x88\x47" + WHOLE, 0, 2, False),
+    "ethertype": (FRAME, 12, 0, False),
+    "tcp_port": (WHOLE, 20, 2, False),
+    "tcp_behind_its_start": (WHOLE, 22, 14, False),
+    "tcp_payload": (WHOLE, 40, 2, False),
+    "udp_port": (DATAGRAM, 20, 2, False),
+    "udp_header_from_inside": (DATAGRAM, 22, 4, False),
+    "ip_extension_header": (EXTENDED, 40, 2, False),
+    "ip_destination_of_what_has_another": (ROUTED, 24, 0, False),
+    "ip_destination_of_a_malformed_packet": (segment4(b"x", total_length=2000), 8, 8, False),
+    "ip_options": (segment4(b"x", ip_options=b"\1" * 8), 20, 2, False),
+}
+
+
+@pytest.mark.conformance("H2")
+@pytest.mark.parametrize("name", PLACES)
+def test_an_unfinished_checksum_is_where_nobody_decides_by_it(bench: Bench, name: str) -> None:
+    """Rules and tunnels look at the packet as it came in; finished, the checksum changes two bytes of it."""
+    data, start, offset, is_believed = PLACES[name]
+    origin, out = (bench.a, bench.b) if data[0] >> 4 not in (4, 6) else (bench.x, bench.y)
+    bench.flow(origin, Output(out))
+    bench.send(origin, MemoryPacket(data, offload=Offload(True, start, offset)))
+    assert bench.drops(origin) == ({} if is_believed else {"vnet_hdr_invalid": 1})
+    assert [packet.offload.csum_start for packet in bench.collect(out)] == [start] * is_believed
+
+
+def tagged(packet: bytes, tags: int) -> bytes:
+    frame = ethernet(packet)
+    for number in range(tags):
+        frame = vlan(frame, number)
+    return frame
+
+
+SUPER_FRAMES: dict[str, tuple[bytes, int, int, bool]] = {
+    "no_tag": (BIG4, 0, 20, True),
+    "eight_tags": (BIG4, 8, 20, True),
+    "nine_tags": (BIG4, 9, 20, False),
+    "ipv4_options": (segment4(bytes(1000), ip_options=b"\1" * 12), 1, 32, True),
+    "an_offset_inside_ipv4_options": (segment4(bytes(1000), ip_options=b"\1" * 12), 1, 20, False),
+    "an_extension_header": (
+        segment6(bytes(1000), next_header=0, extensions=b"\6\0\1\4" + bytes(4)),
+        2,
+        48,
+        True,
+    ),
+    "an_offset_inside_it": (
+        segment6(bytes(1000), next_header=0, extensions=b"\6\0\1\4" + bytes(4)),
+        2,
+        40,
+        False,
+    ),
+    "a_fragment_header": (
+        segment6(bytes(1000), next_header=44, extensions=b"\6\0\0\1" + bytes(4)),
+        0,
+        48,
+        False,
+    ),
+    "a_last_fragment": (segment4(bytes(1000), fragment=7), 0, 20, False),
+}
+
+
+@pytest.mark.conformance("H2")
+@pytest.mark.parametrize("name", SUPER_FRAMES)
+def test_super_packets_in_frames(bench: Bench, name: str) -> None:
+    """What is in front of TCP is repeated in each segment; what does not lead there is refused."""
+    data, tags, start, is_good = SUPER_FRAMES[name]
+    front = 14 + 4 * tags
+    kind = 1 if data[0] >> 4 == 4 else 4
+    plain = bench.memory(PacketType.L2, Feature.NONE)
+    bench.flow(bench.a, Segment(), Output(plain))
+    frame = tagged(data, tags)
+    bench.send(bench.a, MemoryPacket(frame, offload=Offload(True, front + start, 16, kind, 400)))
+    assert bench.drops(bench.a) == ({} if is_good else {"gso_invalid": 1})
+    out = bench.sent(plain)
+    assert len(out) == 3 * is_good
+    for each in out:
+        assert each[:front] == frame[:front]
+        assert_sound(each[front:])
 
 
 @pytest.mark.parametrize(

@@ -275,3 +275,15 @@ def test_coalesce_and_segment_are_inverses(bench: Bench) -> None:
         bench.send(bench.x, *packets)
         assert bench.sent(bench.y) == packets
     assert bench.engine.port_stats(cell).merged == 6
+
+
+@pytest.mark.conformance("H4")
+@pytest.mark.parametrize("left", [False, True])
+def test_a_tcp_checksum_of_zero_stays_one(bench: Bench, left: bool) -> None:
+    """Of TCP it is one as any other (gso_make_checksum); skb_checksum_help writes 0xffff for it."""
+    rest = segment4(bytes(100), flags=ACK)[36:38]
+    whole = super_packet(segment4(rest + bytes(148), flags=ACK), 100)
+    action = Segment(Feature.CSUM) if left else Segment()
+    program = [action, Segment(), Output(bench.y)]
+    first, _ = bench.run(program, whole.data, whole.offload)
+    assert first[36:38] == (b"\xff\xff" if left else b"\0\0")

@@ -18,7 +18,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -84,6 +84,12 @@ class LinkSpec:
     def version(self) -> int:
         """Of the outer IP header."""
         return 6 if self.kind.startswith("ip6") else 4
+
+    @property
+    def numbered_from_0(self) -> LinkSpec:
+        """As Linux does since 5.18 (`atomic_fetch_inc`), which the guest is; if it numbers its packets."""
+        numbers = self.parameters.get("seq") or "erspan" in self.kind
+        return replace(self, parameters={**self.parameters, "seq_start": 0}) if numbers else self
 
     def add(self) -> str:
         """What `ip -batch` makes it of."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,7 +87,7 @@ def run_transmit(
     """Into both, and check.  Sequence numbers begin at 0 (G4): the guest is Linux since 5.18."""
     with oracle.links(*specs):
         from_kernel = oracle.transmit(specs, groups)
-    since = [replace(made, parameters={**made.parameters, "seq_start": 0}) for made in specs]
+    since = [made.numbered_from_0 for made in specs]
     with closing(VdpOracle(since, unreachable=[UNREACHABLE])) as vdp:
         from_vdp = vdp.transmit(groups)
     check(groups, from_kernel, from_vdp, DIFFERENCES, comparable)

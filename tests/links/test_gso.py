@@ -89,7 +89,6 @@ def test_it_counts_as_one_packet_of_many_segments(tunnel: Callable[..., Plane]) 
 CUT: dict[str, tuple[str, dict[str, Any], Feature]] = {
     "sequence numbers": ("gretap", {"seq": True}, ALL | Feature.GRE_TSO),
     "an underlay that does not": ("gretap", {}, ALL),
-    "in UDP": ("gretap", {"encap": "udp"}, ALL | Feature.GRE_TSO),
 }
 
 
@@ -122,6 +121,67 @@ def test_one_checksum_is_right_for_all_segments(
         assert internet_checksum(data[20:]) == 0
         assert_sound(data[-len(inner_of(data, kind)) :])
     assert b"".join(payload(inner_of(data, kind)) for data in segments) == DATA[:size]
+
+
+@pytest.mark.conformance("L13", "H1")
+@pytest.mark.parametrize("build", [segment4, segment6])
+@pytest.mark.parametrize("size", [2 * MSS, 3 * MSS, 2 * MSS - 1, 5000])
+@pytest.mark.parametrize(
+    "parameters", [{}, {"csum": True, "key": 7}, {"encap_csum": False}], ids=["plain", "csum", "no-checksum"]
+)
+@pytest.mark.parametrize("kind", ["gre", "gretap"])
+def test_in_udp_one_checksum_is_right_for_all_segments(
+    tunnel: Callable[..., Plane],
+    kind: str,
+    parameters: dict[str, Any],
+    size: int,
+    build: Callable[..., bytes],
+) -> None:
+    """Nor has the kernel to be told of UDP's: what it cuts has the length alone made anew."""
+    plane = tunnel(kind, encap="udp", **parameters)
+    out = sent(plane, super_packet(build(DATA[:size], 77), MSS), kind)
+    even, rest = divmod(size, MSS)
+    alone = rest > 0 and "encap_csum" not in parameters
+    if alone and even == 1:
+        assert [packet.offload.gso_type for packet in out] == [0, 0]
+    else:
+        assert [packet.offload.gso_type for packet in out] == [1 if build is segment4 else 4] + [0] * alone
+    segments = [data for packet in out for data in cut_behind_gre(packet)]
+    assert len(segments) == even + (rest > 0)
+    for data in segments:
+        udp_size = (len(data) - 20).to_bytes(2, "big")
+        whole = bytearray(data[:2] + (len(data)).to_bytes(2, "big") + data[4:24] + udp_size + data[26:])
+        if (parameters.get("encap_csum", True)) and not is_unfinished(out, data):
+            pseudo = data[12:20] + b"\0\x11" + udp_size
+            assert internet_checksum(pseudo + bytes(whole[20:])) == 0
+        assert bool(whole[26] | whole[27]) is parameters.get("encap_csum", True)
+    front = 20 + 8 + (12 if "csum" in parameters else 4) + 14 * (kind == "gretap")
+    assert b"".join(payload(data[front:]) for data in segments) == DATA[:size]
+
+
+def is_unfinished(out: list[MemoryPacket], data: bytes) -> bool:
+    """Is it one that goes alone, with its UDP checksum left to the port?"""
+    return any(packet.data == data and packet.offload.csum_start == 20 for packet in out)
+
+
+@pytest.mark.conformance("L13", "H1", "E12")
+@pytest.mark.parametrize("kind", ["gre", "gretap"])
+def test_in_udp_it_comes_in_whole(tunnel: Callable[..., Plane], make_plane: Any, kind: str) -> None:
+    """From the peer on a veth, which hands it on as it is."""
+    (out,) = sent(tunnel(kind, encap="udp"), super_packet(segment4(DATA[: 3 * MSS]), MSS), kind)
+    peer = make_plane()
+    peer.datapath.add_port(PortConfig("underlay", PortType.MEMORY, L3, features=ALL, mtu=65535))
+    inner = PortConfig("lan", PortType.MEMORY, L3 if kind == "gre" else L2, features=ALL, mtu=1500)
+    peer.datapath.add_port(inner)
+    peer.link("link1", kind, local=REMOTE, remote=LOCAL, encap="udp")
+    if kind == "gre":
+        peer.connect("lan", "link1")
+    else:
+        peer.bridge("br0", "lan", "link1")
+    peer.send("underlay", out.data, offload=out.offload)
+    (came,) = peer.collect("lan")
+    assert (came.offload.gso_type, came.offload.gso_size) == (1, MSS)
+    assert payload(came.data[14 * (kind == "gretap") :]) == DATA[: 3 * MSS]
 
 
 def inner_of(data: bytes, kind: str) -> bytes:

@@ -15,6 +15,7 @@
 #include "offload.h"
 
 #include "checksum.h"
+#include "slab.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,12 +93,19 @@ static bool is_whole_datagram(const struct vdp_packet *packet, const struct vdp_
            vdp_load_be16(udp + VDP_UDP_CHECKSUM) != 0;
 }
 
+/* Is its checksum finished, or its transport's own the one that is not? */
+static bool has_own_checksum(const struct vdp_packet *packet, const struct vdp_headers *at)
+{
+    uint32_t start = packet->csum_start - (uint32_t)vdp_packet_headroom(packet);
+    return !packet->needs_csum || vdp_offload_is_own(at, start, packet->csum_offset);
+}
+
 /* May this packet be part of a merge at all, as its own headers and marks say? */
 static bool mergeable(const struct vdp_packet *packet, const struct candidate *candidate)
 {
     const uint8_t *ip = packet->data + candidate->at.network;
-    if (packet->needs_csum || packet->gso_type != VIRTIO_NET_HDR_GSO_NONE || candidate->size == 0 ||
-        candidate->at.end != packet->length)
+    if (packet->gso_type != VIRTIO_NET_HDR_GSO_NONE || candidate->size == 0 ||
+        candidate->at.end != packet->length || !has_own_checksum(packet, &candidate->at))
         return false;
     if (candidate->at.protocol == VDP_UDP && !is_whole_datagram(packet, &candidate->at))
         return false;
@@ -107,11 +115,16 @@ static bool mergeable(const struct vdp_packet *packet, const struct candidate *c
            vdp_checksum(ip, VDP_IPV4_SIZE) == 0;
 }
 
+/* An unfinished one has crossed no wire, and is what whoever finishes it makes of it
+ * (skb_gro_checksum_validate), as long as the pseudo header's sum is there. */
 static bool checksum_good(const struct vdp_packet *packet, const struct vdp_headers *at)
 {
     uint32_t size = at->end - at->transport;
     uint64_t sum =
         vdp_checksum_pseudo(packet->data + at->network, at->version, at->protocol, size);
+    if (packet->needs_csum)
+        return vdp_load_be16(packet->data + at->transport + packet->csum_offset) ==
+               vdp_checksum_fold(sum);
     return vdp_checksum_fold(vdp_checksum_add(sum, packet->data + at->transport, size)) == 0xffff;
 }
 
@@ -152,6 +165,14 @@ static bool tcp_follows(const struct open_flow *flow, const uint8_t *first, cons
            memcmp(first + VDP_TCP_SIZE, next + VDP_TCP_SIZE, options) == 0;
 }
 
+/* Is there no room for that many bytes more behind the head? */
+static bool is_full(const struct open_flow *flow, uint32_t size)
+{
+    const struct vdp_packet *head = flow->head;
+    return head->segments >= VDP_CELL_SEGMENTS ||
+           head->length - flow->at.network + size > VDP_IP_MAX || size > vdp_packet_tailroom(head);
+}
+
 /* Is this packet the head's continuation, and is there room for it? */
 static bool follows(struct open_flow *flow, const struct vdp_packet *packet,
                     const struct candidate *candidate)
@@ -160,9 +181,7 @@ static bool follows(struct open_flow *flow, const struct vdp_packet *packet,
     const struct vdp_headers *at = &flow->at;
     const uint8_t *first = head->data + at->network;
     const uint8_t *next = packet->data + at->network;
-    if (candidate->size > flow->gso_size || head->segments >= VDP_CELL_SEGMENTS ||
-        head->length - at->network + candidate->size > VDP_IP_MAX ||
-        candidate->size > vdp_packet_tailroom(head))
+    if (candidate->size > flow->gso_size || is_full(flow, candidate->size))
         return false;
     return (at->protocol == VDP_UDP ||
             tcp_follows(flow, head->data + at->transport, packet->data + at->transport, candidate)) &&
@@ -170,11 +189,14 @@ static bool follows(struct open_flow *flow, const struct vdp_packet *packet,
 }
 
 /* tcp_gro_complete, udp_gro_complete: the head becomes a super-packet, if anything was joined to it. */
-static void close_flow(struct open_flow *flow)
+static void close_flow(struct vdp_worker *worker, struct open_flow *flow, enum vdp_close why)
 {
     struct vdp_packet *head = flow->head;
     flow->head = NULL;
-    if (head == NULL || head->segments == 1)
+    if (head == NULL)
+        return;
+    worker->cells_closed[why]++;
+    if (head->segments == 1)
         return;
     uint8_t *ip = head->data + flow->at.network;
     uint32_t size = head->length - flow->at.network;
@@ -199,14 +221,14 @@ static void close_flow(struct open_flow *flow)
     vdp_offload_prepare_checksum(head, &flow->at);
 }
 
-static void close_flows(struct vdp_cell *cell)
+static void close_flows(struct vdp_worker *worker, struct vdp_cell *cell, enum vdp_close why)
 {
     for (unsigned i = 0; i < cell->used; i++)
-        close_flow(&cell->flows[i]);
+        close_flow(worker, &cell->flows[i], why);
     cell->used = 0;
 }
 
-static void open_flow(struct vdp_cell *cell, struct vdp_packet *packet,
+static void open_flow(struct vdp_worker *worker, struct vdp_cell *cell, struct vdp_packet *packet,
                       const struct candidate *candidate)
 {
     struct open_flow *flow = NULL;
@@ -217,7 +239,7 @@ static void open_flow(struct vdp_cell *cell, struct vdp_packet *packet,
         flow = &cell->flows[cell->used++];
     if (flow == NULL) {
         flow = &cell->flows[cell->turn++ % OPEN_FLOWS];
-        close_flow(flow);
+        close_flow(worker, flow, VDP_CLOSE_ROOM);
     }
     const uint8_t *tcp = packet->data + candidate->at.transport;
     *flow = (struct open_flow){
@@ -246,7 +268,7 @@ static void merge(struct vdp_worker *worker, struct vdp_queue *queue, struct ope
     vdp_stat_add(&queue->stats.merged, 1);
     vdp_packet_free(worker, packet);
     if (ends_a_merge(candidate, flow->gso_size))
-        close_flow(flow);
+        close_flow(worker, flow, VDP_CLOSE_LAST);
 }
 
 /* Does a cell with these features join packets with these headers? */
@@ -258,14 +280,14 @@ static bool is_joined(uint32_t features, const struct vdp_headers *at)
 }
 
 /* Fill in the candidate.  False: nothing that this cell joins. */
-static bool examine(struct vdp_cell *cell, uint32_t features, const struct vdp_packet *packet,
-                    struct candidate *candidate)
+static bool examine(struct vdp_worker *worker, struct vdp_cell *cell, uint32_t features,
+                    const struct vdp_packet *packet, struct candidate *candidate)
 {
     struct vdp_headers *at = &candidate->at;
     if (!vdp_offload_locate(packet, at))
         return false;
     if (at->fragment) { /* of which flow it is cannot be told */
-        close_flows(cell);
+        close_flows(worker, cell, VDP_CLOSE_FRAGMENT);
         return false;
     }
     if (!is_joined(features, at))
@@ -291,14 +313,19 @@ void vdp_cell_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct v
 {
     struct candidate candidate;
     if (queue->cell == NULL)
-        queue->cell = vdp_alloc_lines(sizeof *queue->cell);
+        queue->cell = vdp_slab_take(worker->slab, sizeof *queue->cell);
     struct vdp_cell *cell = queue->cell;
     if (cell == NULL) {
         vdp_queue_drop(worker, queue, packet, VDP_REASON_no_buffer);
         return;
     }
+    if (packet->needs_csum && packet->gso_type == VIRTIO_NET_HDR_GSO_NONE &&
+        vdp_offload_check_checksum(packet) != VDP_REASON_none) {
+        vdp_queue_drop(worker, queue, packet, VDP_REASON_vnet_hdr_invalid);
+        return;
+    }
     uint32_t features = atomic_load_explicit(&queue->port->features, memory_order_relaxed);
-    if (!examine(cell, features, packet, &candidate)) {
+    if (!examine(worker, cell, features, packet, &candidate)) {
         append(worker, queue, packet);
         return;
     }
@@ -314,19 +341,19 @@ void vdp_cell_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct v
         return;
     }
     if (flow != NULL)
-        close_flow(flow);
+        close_flow(worker, flow,
+                   is_full(flow, candidate.size) ? VDP_CLOSE_FULL : VDP_CLOSE_DIFFERS);
     if (opens && cell->list.count < queue->port->config.tx_queue)
-        open_flow(cell, packet, &candidate);
+        open_flow(worker, cell, packet, &candidate);
     append(worker, queue, packet);
 }
 
 void vdp_cell_flush(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet_list *out)
 {
     struct vdp_cell *cell = queue->cell;
-    (void)worker;
     if (cell == NULL)
         return;
-    close_flows(cell);
+    close_flows(worker, cell, VDP_CLOSE_FLUSH);
     vdp_stat_sub(&queue->stats.tx_queued, cell->list.count);
     if (cell->list.head == NULL)
         return;
@@ -357,6 +384,6 @@ void vdp_cell_free(struct vdp_worker *worker, struct vdp_queue *queue)
     vdp_cell_flush(worker, queue, &waiting);
     while ((packet = vdp_list_take(&waiting)) != NULL)
         vdp_queue_drop(worker, queue, packet, VDP_REASON_shutdown);
-    free(queue->cell);
+    vdp_slab_give(worker->slab, queue->cell, sizeof *queue->cell);
     queue->cell = NULL;
 }

@@ -116,6 +116,7 @@ static struct vdp_packet *copy_fragment(struct vdp_worker *worker, const struct 
     fragment->in_port = packet->in_port;
     fragment->depth = packet->depth;
     fragment->waited = packet->waited;
+    fragment->mark = packet->mark;
     if (index == 0)
         fragment->account = packet->account;
     memcpy(fragment->meta, packet->meta, sizeof fragment->meta);

@@ -7,6 +7,8 @@
 enum { ETHERTYPE_IPV4 = 0x0800, ETHERTYPE_IPV6 = 0x86dd };
 enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, DESTINATION_OPTIONS = 60 };
 
+enum { VLAN_TAGS = 8 }; /* VLAN_MAX_DEPTH of Linux */
+
 static bool is_vlan(uint32_t ethertype)
 {
     return ethertype == 0x8100 || ethertype == 0x88a8 || ethertype == 0x9100;
@@ -26,12 +28,14 @@ static uint32_t find_network(const struct vdp_packet *packet, uint32_t *network)
         *network = 0;
         return protocol != 0 ? protocol : ethertype_of_version(packet);
     }
+    *network = VDP_ETHERNET_SIZE;
     if (!vdp_packet_has(packet, 0, VDP_ETHERNET_SIZE))
         return 0;
     uint32_t ethertype = vdp_load_be16(packet->data + 12);
     uint32_t at = VDP_ETHERNET_SIZE;
     while (is_vlan(ethertype)) {
-        if (!vdp_packet_has(packet, at, VDP_VLAN_SIZE))
+        if (!vdp_packet_has(packet, at, VDP_VLAN_SIZE) ||
+            at >= VDP_ETHERNET_SIZE + VLAN_TAGS * VDP_VLAN_SIZE)
             return 0;
         ethertype = vdp_load_be16(packet->data + at + 2);
         at += VDP_VLAN_SIZE;
@@ -168,8 +172,48 @@ static uint32_t check_type(uint32_t gso_type)
     case VIRTIO_NET_HDR_GSO_UDP: /* UFO: one datagram, which only IP fragments could carry */
         return VDP_REASON_gso_unsupported;
     default:
-        return VDP_REASON_vnet_hdr_invalid;
+        return VDP_REASON_gso_invalid;
     }
+}
+
+static uint32_t field_of(uint8_t protocol)
+{
+    return protocol == VDP_TCP ? VDP_TCP_CHECKSUM : VDP_UDP_CHECKSUM;
+}
+
+bool vdp_offload_is_own(const struct vdp_headers *headers, uint32_t start, uint32_t offset)
+{
+    bool is_known = headers->protocol == VDP_TCP || headers->protocol == VDP_UDP;
+    return is_known && start == headers->transport && offset == field_of(headers->protocol);
+}
+
+/* May it start there behind these headers, in what they carry?  Nothing is carried in TCP. */
+static bool is_carried(const struct vdp_headers *headers, uint32_t start)
+{
+    uint32_t size = headers->protocol == VDP_UDP ? VDP_UDP_SIZE : 0;
+    return !headers->fragment && headers->protocol != VDP_TCP &&
+           start >= headers->transport + size;
+}
+
+/* The end of what is the same in all headers up to the network's; more is not asked of packets
+ * whose headers contradict themselves. */
+static uint32_t least_front(const struct vdp_packet *packet)
+{
+    uint32_t network = 0, ethertype = find_network(packet, &network);
+    return network + (ethertype == ETHERTYPE_IPV4   ? VDP_IPV4_SIZE
+                      : ethertype == ETHERTYPE_IPV6 ? VDP_IPV6_SIZE
+                                                    : 0);
+}
+
+uint32_t vdp_offload_check_checksum(const struct vdp_packet *packet)
+{
+    uint32_t start = packet->csum_start - (uint32_t)vdp_packet_headroom(packet);
+    struct vdp_headers headers;
+    bool fits = vdp_offload_locate(packet, &headers)
+                    ? vdp_offload_is_own(&headers, start, packet->csum_offset) ||
+                          is_carried(&headers, start)
+                    : start >= least_front(packet);
+    return fits ? VDP_REASON_none : VDP_REASON_vnet_hdr_invalid;
 }
 
 static uint8_t type_protocol(uint32_t gso_type)
@@ -197,7 +241,8 @@ uint32_t vdp_offload_check(const struct vdp_packet *packet, struct vdp_headers *
 
 uint32_t vdp_offload_check_located(const struct vdp_packet *packet, const struct vdp_headers *headers)
 {
-    if (headers->protocol != VDP_TCP && headers->protocol != VDP_UDP)
+    uint32_t start = packet->csum_start - (uint32_t)vdp_packet_headroom(packet);
+    if ((headers->protocol != VDP_TCP && headers->protocol != VDP_UDP) || is_carried(headers, start))
         return VDP_REASON_gso_unsupported; /* still in a tunnel's headers */
     if (!headers_fit(packet, headers, packet->gso_type) ||
         packet->csum_start != vdp_packet_headroom(packet) + headers->transport)
@@ -213,15 +258,15 @@ static uint32_t find_payload(struct vdp_packet *packet, const struct vdp_offload
     uint8_t protocol = type_protocol(offload->gso_type);
     if (!vdp_offload_locate(packet, &headers))
         return 0;
-    if (headers.fragment || headers.protocol == VDP_TCP || headers.protocol == VDP_UDP) {
+    if (!offload->needs_csum || offload->csum_start == headers.transport) {
         if (!headers_fit(packet, &headers, offload->gso_type) ||
-            (offload->needs_csum && offload->csum_start != headers.transport))
+            (offload->needs_csum && offload->csum_offset != field_of(protocol)))
             return 0;
         vdp_offload_prepare_checksum(packet, &headers);
         return headers.payload;
     }
-    if (!offload->needs_csum || offload->csum_start < headers.transport ||
-        offload->csum_offset != (protocol == VDP_TCP ? VDP_TCP_CHECKSUM : VDP_UDP_CHECKSUM))
+    if (!is_carried(&headers, offload->csum_start) || offload->csum_offset != field_of(protocol) ||
+        headers.end != packet->length)
         return 0;
     uint32_t size = transport_size(packet, protocol, offload->csum_start, packet->length);
     return size > 0 ? offload->csum_start + size : 0;
@@ -232,10 +277,11 @@ static uint32_t load_gso(struct vdp_packet *packet, const struct vdp_offload *of
     uint32_t reason = check_type(offload->gso_type);
     if (reason != VDP_REASON_none)
         return reason;
-    if (offload->gso_size == 0 || offload->gso_size > UINT16_MAX)
+    if (offload->gso_size == 0 || offload->gso_size > UINT16_MAX ||
+        offload->header_size > packet->length)
         return VDP_REASON_gso_invalid;
     uint32_t payload = find_payload(packet, offload);
-    if (payload == 0)
+    if (payload == 0 || payload > VDP_SUPER_HEADERS)
         return VDP_REASON_gso_invalid;
     uint32_t size = packet->length - payload;
     if (size <= offload->gso_size) /* "too small packets are not really GSO ones", Linux */
@@ -247,20 +293,28 @@ static uint32_t load_gso(struct vdp_packet *packet, const struct vdp_offload *of
     return VDP_REASON_none;
 }
 
+static bool load_checksum(struct vdp_packet *packet, const struct vdp_offload *offload)
+{
+    if (offload->csum_start >= packet->length || offload->csum_offset > UINT16_MAX ||
+        !vdp_packet_has(packet, offload->csum_start + offload->csum_offset, 2))
+        return false;
+    packet->needs_csum = true;
+    packet->csum_start = (uint32_t)vdp_packet_headroom(packet) + offload->csum_start;
+    packet->csum_offset = (uint16_t)offload->csum_offset;
+    return true;
+}
+
 uint32_t vdp_offload_load(struct vdp_packet *packet, const struct vdp_offload *offload)
 {
+    bool is_super = offload->gso_type != VIRTIO_NET_HDR_GSO_NONE;
+    uint32_t reason = VDP_REASON_none;
     vdp_offload_clear(packet);
-    if (offload->needs_csum) {
-        if (offload->csum_start >= packet->length || offload->csum_offset > UINT16_MAX ||
-            !vdp_packet_has(packet, offload->csum_start + offload->csum_offset, 2))
-            return VDP_REASON_vnet_hdr_invalid;
-        packet->needs_csum = true;
-        packet->csum_start = (uint32_t)vdp_packet_headroom(packet) + offload->csum_start;
-        packet->csum_offset = (uint16_t)offload->csum_offset;
-    }
-    if (offload->gso_type == VIRTIO_NET_HDR_GSO_NONE)
-        return VDP_REASON_none;
-    uint32_t reason = load_gso(packet, offload);
+    if (offload->needs_csum && !load_checksum(packet, offload))
+        return is_super ? VDP_REASON_gso_invalid : VDP_REASON_vnet_hdr_invalid;
+    if (is_super)
+        reason = load_gso(packet, offload);
+    else if (offload->needs_csum)
+        reason = vdp_offload_check_checksum(packet);
     if (reason != VDP_REASON_none)
         vdp_offload_clear(packet);
     return reason;
@@ -302,7 +356,7 @@ uint32_t vdp_offload_segment_length(const struct vdp_packet *packet)
 }
 
 /* virtio_net_hdr in the host's byte order: nobody sets TUNSETVNETLE or -BE.  hdr_len is a
- * hint that is not asked. */
+ * hint: of a super-packet it is to lie inside, and else not asked. */
 uint32_t vdp_vnet_load(struct vdp_packet *packet, const struct virtio_net_hdr *header)
 {
     const struct vdp_offload offload = {
@@ -311,6 +365,7 @@ uint32_t vdp_vnet_load(struct vdp_packet *packet, const struct virtio_net_hdr *h
         .csum_offset = header->csum_offset,
         .gso_type = header->gso_type,
         .gso_size = header->gso_size,
+        .header_size = header->hdr_len,
     };
     uint32_t reason = vdp_offload_load(packet, &offload);
     packet->csum_valid =
@@ -327,6 +382,8 @@ uint32_t vdp_vnet_store(const struct vdp_packet *packet, struct virtio_net_hdr *
     uint32_t reason = vdp_offload_store(packet, &offload);
     if (reason != VDP_REASON_none)
         return reason;
+    if (offload.csum_start > UINT16_MAX)
+        return VDP_REASON_vnet_hdr_invalid;
     header->flags = offload.needs_csum ? VIRTIO_NET_HDR_F_NEEDS_CSUM : 0;
     header->gso_type = (uint8_t)offload.gso_type;
     header->hdr_len = (uint16_t)offload.header_size;
@@ -353,21 +410,23 @@ uint32_t vdp_offload_finish_checksum(struct vdp_packet *packet)
     return VDP_REASON_none;
 }
 
-bool vdp_offload_covered(const struct vdp_packet *packet, uint32_t features)
+uint32_t vdp_offload_feature(const struct vdp_packet *packet)
 {
-    uint32_t needed = packet->needs_csum ? VDP_F_CSUM : 0;
     switch (packet->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
     case VIRTIO_NET_HDR_GSO_NONE:
-        break;
+        return 0;
     case VIRTIO_NET_HDR_GSO_TCPV4:
-        needed |= VDP_F_TSO4;
-        break;
+        return VDP_F_TSO4;
     case VIRTIO_NET_HDR_GSO_TCPV6:
-        needed |= VDP_F_TSO6;
-        break;
+        return VDP_F_TSO6;
     default:
-        needed |= VDP_F_USO;
+        return VDP_F_USO;
     }
+}
+
+bool vdp_offload_covered(const struct vdp_packet *packet, uint32_t features)
+{
+    uint32_t needed = (packet->needs_csum ? VDP_F_CSUM : 0) | vdp_offload_feature(packet);
     return (needed & ~features) == 0;
 }
 

@@ -5,7 +5,8 @@
  * as meta words 0 and 1 say.  What comes from a virtio_net_hdr is hostile until checked
  * here; afterwards these hold, and the rest of the engine relies on them:
  *
- *   needs_csum  =>  csum_start and csum_offset point at two bytes inside the packet
+ *   needs_csum  =>  csum_start and csum_offset point at two bytes inside the packet, which as
+ *                   it came in were of its TCP's or UDP's checksum, or behind its headers
  *   gso_type    =>  needs_csum, gso_size > 0, segments > 1, and at csum_start a whole TCP
  *                   or UDP header, as the type says, the checksum field of which holds
  *                   the pseudo header's sum
@@ -28,7 +29,8 @@
 enum {
     VDP_IP_MAX = 65535,      /* what an IPv4 total length can say */
     VDP_SEGMENT_LEAST = 48,  /* payload where there are many; TCP_MIN_SND_MSS of Linux */
-    VDP_CELL_SEGMENTS = 64   /* joined by a cell at most, however short */
+    VDP_CELL_SEGMENTS = 64,  /* joined by a cell at most, however short */
+    VDP_SUPER_HEADERS = 512  /* bytes in front of a super-packet's payload, which each segment gets */
 };
 
 enum vdp_protocol { VDP_TCP = 6, VDP_UDP = 17 };
@@ -63,6 +65,14 @@ struct vdp_headers {
     bool fragment;    /* nothing behind the IP header is looked at then */
 };
 
+/* Is the checksum at `start` + `offset` the one of TCP or UDP in these headers? */
+bool vdp_offload_is_own(const struct vdp_headers *headers, uint32_t start, uint32_t offset);
+
+/* May the packet's unfinished checksum, which is no super-packet's, be there?  Finished, it changes
+ * two bytes that nobody may have decided by: those of TCP's or UDP's checksum, or some behind the
+ * headers that lead there.  Asked of what comes in, and once more of what comes out of a tunnel. */
+uint32_t vdp_offload_check_checksum(const struct vdp_packet *packet);
+
 /* Find the headers.  False: not IP, cut short, or a length that contradicts another one.
  * For protocols other than TCP and UDP, and for fragments, payload is transport. */
 bool vdp_offload_locate(const struct vdp_packet *packet, struct vdp_headers *headers);
@@ -96,6 +106,11 @@ uint32_t vdp_offload_check_gre(const struct vdp_packet *packet, struct vdp_heade
  * an IPv4 header to nothing, whatever its id. */
 uint16_t vdp_offload_local_checksum(const struct vdp_packet *packet, uint32_t start);
 
+/* The same for the UDP header at `transport`, behind the IP header at `network`: 0 where it has that
+ * checksum.  The packet's length is in its header. */
+uint16_t vdp_offload_local_udp(const struct vdp_packet *packet, unsigned version, uint32_t network,
+                               uint32_t transport);
+
 /* May it stay whole as it is put into GRE?  `limits`: d of VDP_OP_SEGMENT. */
 bool vdp_offload_fits_gre(const struct vdp_packet *packet, uint32_t limits);
 
@@ -104,6 +119,9 @@ uint32_t vdp_offload_finish_checksum(struct vdp_packet *packet);
 
 /* Put the pseudo header's sum into the transport checksum field and set needs_csum. */
 void vdp_offload_prepare_checksum(struct vdp_packet *packet, const struct vdp_headers *headers);
+
+/* The enum vdp_port_feature that a super-packet needs; 0 of any other packet. */
+uint32_t vdp_offload_feature(const struct vdp_packet *packet);
 
 /* Does a port with these enum vdp_port_feature take the packet as it is? */
 bool vdp_offload_covered(const struct vdp_packet *packet, uint32_t features);

@@ -1,10 +1,10 @@
 /* Super-packets in GRE: which of them may be handed to a port that takes such (VDP_F_GRE_TSO).
  *
- *   | Ethernet | IP | GRE | (Ethernet) | IP | TCP | payload |
+ *   | Ethernet | IP | (UDP) | GRE | (Ethernet) | IP | TCP | payload |
  *
  * One GRE header, not more, and nothing around it that whoever cuts would have to make anew
- * for each segment (Linux gre_gso_segment): no sequence number; a checksum, if it is right for
- * all, which are of one size then. */
+ * for each segment (Linux gre_gso_segment, skb_udp_tunnel_segment): no sequence number; checksums,
+ * if they are right for all, which are of one size then. */
 #include "offload.h"
 
 #include "checksum.h"
@@ -25,8 +25,8 @@ static bool is_plain_outer(const struct vdp_packet *packet, const struct vdp_hea
 {
     uint32_t size = outer->transport - outer->network;
     const uint8_t *ip = packet->data + outer->network;
-    if (outer->protocol != GRE || outer->fragment || outer->end != packet->length ||
-        outer->network != untagged(packet))
+    if ((outer->protocol != GRE && outer->protocol != VDP_UDP) || outer->fragment ||
+        outer->end != packet->length || outer->network != untagged(packet))
         return false;
     if (outer->version == 4)
         return size == VDP_IPV4_SIZE;
@@ -62,30 +62,80 @@ static bool is_header_right(const struct vdp_packet *packet, const struct vdp_he
                                                  headers->transport - headers->network) == 0;
 }
 
-/* Of the GRE header at `gre`, if it has one, for each segment. */
-static bool is_checksum_right(const struct vdp_packet *packet, uint32_t gre,
-                              const struct vdp_headers *headers)
+static bool has_udp_checksum(const struct vdp_packet *packet, const struct vdp_headers *outer)
 {
-    if ((packet->data[gre] & GRE_CHECKSUM >> 8) == 0)
+    return outer->protocol == VDP_UDP &&
+           vdp_load_be16(packet->data + outer->transport + VDP_UDP_CHECKSUM) != 0;
+}
+
+/* Those of the outer UDP header and of the GRE header at `gre`, if they have any, for each segment. */
+static bool are_checksums_right(const struct vdp_packet *packet, const struct vdp_headers *outer,
+                                uint32_t gre, const struct vdp_headers *headers)
+{
+    bool in_gre = (packet->data[gre] & GRE_CHECKSUM >> 8) != 0;
+    bool in_udp = has_udp_checksum(packet, outer);
+    if (!in_gre && !in_udp)
         return true;
     return (packet->length - headers->payload) % packet->gso_size == 0 &&
-           is_header_right(packet, headers) && vdp_offload_local_checksum(packet, gre) == 0;
+           is_header_right(packet, headers) &&
+           (!in_gre || vdp_offload_local_checksum(packet, gre) == 0) &&
+           (!in_udp || vdp_offload_local_udp(packet, outer->version, outer->network,
+                                             outer->transport) == 0);
+}
+
+/* By how much a full segment is shorter than the whole. */
+static uint32_t shortening(const struct vdp_packet *packet, uint32_t transport)
+{
+    uint32_t all = packet->length - transport;
+    uint32_t segment =
+        (packet->data[transport + VDP_TCP_OFFSET] >> 4) * 4u + packet->gso_size;
+    return segment < all ? all - segment : 0;
+}
+
+static uint32_t transport_of(const struct vdp_packet *packet)
+{
+    return packet->csum_start - (uint32_t)vdp_packet_headroom(packet);
+}
+
+static uint64_t local_sum(const struct vdp_packet *packet, uint32_t start)
+{
+    uint32_t transport = transport_of(packet), less = shortening(packet, transport);
+    uint64_t sum = vdp_checksum_add(0, packet->data + start, transport - start);
+    /* With the whole's length in it; in IPv6 its header's own length makes up for that. */
+    uint16_t pseudo = vdp_load_be16(packet->data + transport + VDP_TCP_CHECKSUM);
+    sum = vdp_checksum_add_word(sum, (uint16_t)~pseudo);
+    if ((packet->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) == VIRTIO_NET_HDR_GSO_TCPV4) {
+        sum = vdp_checksum_add_word(sum, (uint16_t)less);
+        sum = vdp_checksum_add_word(sum, (uint16_t)(less >> 16));
+    }
+    return sum;
 }
 
 uint16_t vdp_offload_local_checksum(const struct vdp_packet *packet, uint32_t start)
 {
-    uint32_t transport = packet->csum_start - (uint32_t)vdp_packet_headroom(packet);
-    const uint8_t *tcp = packet->data + transport;
-    uint32_t all = packet->length - transport;
-    uint32_t segment = (tcp[VDP_TCP_OFFSET] >> 4) * 4u + packet->gso_size;
-    uint64_t sum = vdp_checksum_add(0, packet->data + start, transport - start);
-    /* With the whole's length in it; in IPv6 its header's own length makes up for that. */
-    sum = vdp_checksum_add_word(sum, (uint16_t)~vdp_load_be16(tcp + VDP_TCP_CHECKSUM));
-    if ((packet->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) == VIRTIO_NET_HDR_GSO_TCPV4 && segment < all) {
-        sum = vdp_checksum_add_word(sum, (uint16_t)(all - segment));
-        sum = vdp_checksum_add_word(sum, (uint16_t)((all - segment) >> 16));
-    }
+    return (uint16_t)~vdp_checksum_fold(local_sum(packet, start));
+}
+
+uint16_t vdp_offload_local_udp(const struct vdp_packet *packet, unsigned version, uint32_t network,
+                               uint32_t transport)
+{
+    uint32_t less = shortening(packet, transport_of(packet));
+    uint32_t size = packet->length - transport - less;
+    uint64_t sum = local_sum(packet, transport);
+    /* The header says the whole's length, and will say the segment's. */
+    sum = vdp_checksum_add_word(sum, (uint16_t)~less);
+    sum = vdp_checksum_add_word(sum, vdp_checksum_fold(vdp_checksum_pseudo(
+                                         packet->data + network, version, VDP_UDP, size)));
     return (uint16_t)~vdp_checksum_fold(sum);
+}
+
+/* Where what UDP carries begins, if its length is right; else what IP does. */
+static uint32_t skip_udp(const struct vdp_packet *packet, const struct vdp_headers *outer)
+{
+    const uint8_t *udp = packet->data + outer->transport;
+    if (outer->protocol != VDP_UDP)
+        return outer->transport;
+    return vdp_load_be16(udp + VDP_UDP_LENGTH) == outer->end - outer->transport ? outer->payload : 0;
 }
 
 uint32_t vdp_offload_check_gre(const struct vdp_packet *packet, struct vdp_headers *headers)
@@ -94,12 +144,12 @@ uint32_t vdp_offload_check_gre(const struct vdp_packet *packet, struct vdp_heade
     if (packet->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 || !vdp_offload_locate(packet, &outer) ||
         !is_plain_outer(packet, &outer))
         return VDP_REASON_gso_unsupported;
-    uint32_t at = outer.transport;
-    uint32_t ethertype = skip_gre(packet, &at);
+    uint32_t gre = skip_udp(packet, &outer), at = gre;
+    uint32_t ethertype = at == 0 ? 0 : skip_gre(packet, &at);
     if (!vdp_offload_locate_ip(packet, ethertype, at, headers))
         return VDP_REASON_gso_unsupported;
     uint32_t reason = vdp_offload_check_located(packet, headers);
-    if (reason == VDP_REASON_none && !is_checksum_right(packet, outer.transport, headers))
+    if (reason == VDP_REASON_none && !are_checksums_right(packet, &outer, gre, headers))
         return VDP_REASON_gso_unsupported;
     return reason;
 }

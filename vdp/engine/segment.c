@@ -41,7 +41,6 @@ static uint32_t plan(struct cut *cut, const struct vdp_packet *packet, uint32_t 
         cut->size = most - front;
     }
     cut->count = (packet->length - front + cut->size - 1) / cut->size;
-    /* None: the headers were made longer, and ate the payload. */
     /* None: a program has made the TCP header longer, to the packet's end. */
     return cut->count > 0 ? VDP_REASON_none : VDP_REASON_gso_invalid;
 }
@@ -125,6 +124,7 @@ static struct vdp_packet *copy_segment(struct vdp_worker *worker, const struct c
     segment->in_port = super->in_port;
     segment->depth = super->depth;
     segment->waited = super->waited;
+    segment->mark = super->mark;
     if (index == 0)
         segment->account = super->account;
     memcpy(segment->meta, super->meta, sizeof segment->meta);

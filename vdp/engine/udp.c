@@ -18,10 +18,29 @@ static bool is_unfinished_at(const struct vdp_packet *packet, uint32_t transport
            packet->csum_start == vdp_packet_headroom(packet) + transport;
 }
 
+/* Is it a super-packet that this UDP header stands in front of, rather than one of datagrams? */
+static bool is_super_inside(const struct vdp_packet *packet, uint32_t transport)
+{
+    return packet->csum_start >= vdp_packet_headroom(packet) + transport + VDP_UDP_SIZE;
+}
+
 static uint64_t pseudo_sum(const struct vdp_packet *packet, unsigned version, uint32_t network,
                            uint32_t transport)
 {
     return vdp_checksum_pseudo(packet->data + network, version, VDP_UDP, packet->length - transport);
+}
+
+/* TCP's segments of one size have one checksum in UDP, as in GRE. */
+static uint32_t leave_to_segments(struct vdp_packet *packet, unsigned version, uint32_t network,
+                                  uint32_t transport)
+{
+    if (packet->gso_type == VIRTIO_NET_HDR_GSO_UDP_L4 || !is_super_inside(packet, transport))
+        return VDP_REASON_gso_unsupported; /* each of its segments must have a header of its own */
+    uint8_t *field = packet->data + transport + VDP_UDP_CHECKSUM;
+    vdp_store_be16(field, 0);
+    uint16_t checksum = vdp_offload_local_udp(packet, version, network, transport);
+    vdp_store_be16(field, checksum == 0 ? 0xffff : checksum);
+    return VDP_REASON_none;
 }
 
 uint32_t vdp_udp_leave_checksum(struct vdp_packet *packet, unsigned version, uint32_t network,
@@ -30,7 +49,7 @@ uint32_t vdp_udp_leave_checksum(struct vdp_packet *packet, unsigned version, uin
     if (!has_headers(packet, version, network, transport))
         return VDP_REASON_parse_truncated;
     if (packet->gso_type != VIRTIO_NET_HDR_GSO_NONE)
-        return VDP_REASON_gso_unsupported; /* each of its segments must have a header of its own */
+        return leave_to_segments(packet, version, network, transport);
     uint32_t reason = vdp_offload_finish_checksum(packet);
     if (reason != VDP_REASON_none)
         return reason;
@@ -51,15 +70,15 @@ uint32_t vdp_udp_check(struct vdp_packet *packet, unsigned version, uint32_t net
     *good = true;
     if (is_unfinished_at(packet, transport))
         return VDP_REASON_none;
-    if (packet->gso_type != VIRTIO_NET_HDR_GSO_NONE)
-        return VDP_REASON_gso_unsupported; /* what is unfinished is inside, and not one packet */
+    if (packet->gso_type != VIRTIO_NET_HDR_GSO_NONE && !is_super_inside(packet, transport))
+        return VDP_REASON_gso_unsupported; /* datagrams that are none yet */
     const uint8_t *udp = packet->data + transport;
     if (vdp_load_be16(udp + VDP_UDP_CHECKSUM) == 0) {
         *good = zero_passes;
         return VDP_REASON_none;
     }
-    if (packet->csum_valid)
-        return VDP_REASON_none;
+    if (packet->csum_valid || packet->gso_type != VIRTIO_NET_HDR_GSO_NONE)
+        return VDP_REASON_none; /* as with REQUIRE_CHECKSUM: it has crossed no wire */
     uint32_t reason = vdp_offload_finish_checksum(packet);
     if (reason != VDP_REASON_none)
         return reason;

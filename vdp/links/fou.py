@@ -7,15 +7,20 @@ made by the engine for each packet, so that it costs no megaflow more.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from vdp.header import FillHash, FillLength
+from vdp.links.link import LinkError
 from vdp.protocols import ip6
 from vdp.protocols.ip import IPv4, IPv6, ports_at
 from vdp.protocols.udp import DYNAMIC_PORTS, Udp
+from vdp.registry import RegistryError
 
 if TYPE_CHECKING:
+    from vdp.links.gre_tunnel import GreTunnel
     from vdp.links.parameters import OuterParameters
+    from vdp.links.udp_input import Ends
     from vdp.packet import Packet
 
 #: The bits of a source port that the flow inside decides.
@@ -42,6 +47,36 @@ def push_udp(
         packet.fill(Udp.source.offset, FillHash(*run, mask=ENTROPY))
 
 
+def listen(tunnel: GreTunnel) -> None:
+    """Have what comes to its UDP port, where it has one, come to its kind's receiver.
+
+    LinkError EBUSY: the port is another's.
+    """
+    parameters, udp = tunnel.parameters, tunnel.datapath.udp[tunnel.kind.ip_version]
+    if not parameters.encap_port:
+        return
+    try:
+        udp.listen(parameters.encap_port, tunnel.kind.udp_receiver(tunnel.datapath))
+    except RegistryError as error:
+        raise LinkError(errno.EBUSY, tunnel.name, error.strerror or "the UDP port is taken") from error
+    if not parameters.udp_checksum:
+        udp.take_zero(_ends(tunnel))
+
+
+def leave(tunnel: GreTunnel) -> None:
+    """What `listen` did is over."""
+    parameters, udp = tunnel.parameters, tunnel.datapath.udp[tunnel.kind.ip_version]
+    if not parameters.encap_port:
+        return
+    udp.leave(parameters.encap_port)
+    if not parameters.udp_checksum:
+        udp.refuse_zero(_ends(tunnel))
+
+
+def _ends(tunnel: GreTunnel) -> Ends:
+    return (tunnel.underlay.number, tunnel.parameters.encap_port, int(tunnel.local), int(tunnel.remote))
+
+
 def encap_info(parameters: OuterParameters) -> dict[str, Any]:
     """ipgre_fill_info: IFLA_GRE_ENCAP_TYPE and so on, of a tunnel that has an encapsulation."""
     if not parameters.encap_port:
@@ -51,7 +86,7 @@ def encap_info(parameters: OuterParameters) -> dict[str, Any]:
         "encap": "udp",
         "encap_dport": parameters.encap_port,
         "encap_sport": "auto" if source is None else source,
-        "encap_csum": parameters.encap_csum,
+        "encap_csum": parameters.udp_checksum,
     }
 
 

@@ -3,22 +3,23 @@
 A datagram to a port that somebody registered (table "udp_port", over IPv6 "udp6_port") goes to
 that handler, whole and with a good checksum.  All others are the host's, and left as they were.
 
-    ip_protocol 17 ─► cut, if it is a super-packet ─► length, checksum ─► udp_port ─► its handler
-                                                                             └─► `listen`: ip_protocol again
+    ip_protocol 17 ─► cut, if it is datagrams in one ─► length, checksum ─► udp_port ─► its handler
+                                                                             └─► `over`: ip_protocol again
 
-`listen` is Linux's `ip fou add port … ipproto …`: what is behind the UDP header is that IP protocol's.
-Its handlers get the packet as always; that it came in UDP, and to which port, `encap_port` says.
+`over` is Linux's `ip fou add port … ipproto …`: what is behind the UDP header is that IP protocol's.
+That a packet came in UDP, and to which port, its `encap_port` says from here on.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vdp.engine.interface import Feature
 from vdp.protocols.ip import IPProtocol, IPv4, IPv6
 from vdp.protocols.udp import Udp
-from vdp.registry import Registered
+from vdp.registry import OWNER, Receive, Registered
 from vdp.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -26,12 +27,21 @@ if TYPE_CHECKING:
     from vdp.links.icmp_input import IcmpError
     from vdp.packet import Packet
 
-OWNER = "vdp"
 PORTS = 65536
 #: Names of the tables by IP version: of protocols, of ports.
 TABLES = {4: ("ip_protocol", "udp_port"), 6: ("ip6_protocol", "udp6_port")}
 
 Ends = tuple[int, int, int, int]  # underlay, UDP port, local, remote (0: any)
+
+
+@dataclass(frozen=True, slots=True)
+class UdpReceiver:
+    """Who gets what comes to UDP ports (struct udp_tunnel_sock_cfg): a handler of "udp_port"."""
+
+    name: str
+    owner: str
+    receive: Receive
+    error: Receive | None = None
 
 
 class UdpInput:
@@ -43,8 +53,9 @@ class UdpInput:
         protocols, ports = TABLES[version]
         self._protocols = datapath.registry.table(protocols)
         self.ports = datapath.registry.table(ports, PORTS)
-        self._listening: dict[int, Registered] = {}
-        self._users: Counter[int] = Counter()  # by port, of `listen`
+        self._listening: dict[int, Registered] = {}  # by port
+        self._users: Counter[int] = Counter()
+        self._over: dict[int, UdpReceiver] = {}  # by IP protocol
         self._zero: Counter[Ends] = Counter()
         name = "udp_rcv" if version == 4 else "udpv6_rcv"
         self._protocols.add(self.receive, slot=IPProtocol.UDP, name=name, owner=OWNER, error=self.error)
@@ -62,12 +73,14 @@ class UdpInput:
         if port not in self.ports:
             return Verdict.REJECT
         # What the kernel joined, or a local sender did not cut.  Each has an unfinished checksum then.
-        packet.segment(int(Feature.CSUM))
+        # A super-packet of TCP is one inside a tunnel that goes in UDP, and stays one.
+        packet.segment(int(Feature.CSUM | Feature.TSO4 | Feature.TSO6))
         packet.trim(at + Udp.length.offset, at, packet.otherwise("parse_bad_length"))
         packet.require_length(at + Udp.SIZE, packet.otherwise("parse_bad_length"))
         zero = self._takes_zero(packet, ip, port)
         packet.require_udp_checksum(self.version, ip.offset, at, packet.otherwise("l4_checksum"), zero)
         ip.extension_size += Udp.SIZE
+        packet.encap_port = port
         verdict = self.ports.deliver(port, packet, ip, udp)
         ip.extension_size -= Udp.SIZE
         return verdict
@@ -76,32 +89,46 @@ class UdpInput:
         """__udp4_lib_err_encap: an ICMP error about a datagram that we sent to such a port."""
         udp = packet.header(Udp, ip.payload)
         ip.extension_size += Udp.SIZE
+        packet.encap_port = udp.destination
         return self.ports.deliver_error(udp.destination, packet, ip, udp, icmp)
 
-    # -- foo over UDP ---------------------------------------------------------------------
+    # -- tunnels' ports -------------------------------------------------------------------
 
-    def listen(self, port: int, protocol: int) -> None:
-        """Take what comes to a port for that IP protocol.  RegistryError where it is another's."""
-        if not self._users[port]:
+    def over(self, protocol: int) -> UdpReceiver:
+        """Foo over UDP: what comes to the port is for that IP protocol's handlers."""
+        if protocol not in self._over:
 
             def receive(packet: Packet, ip: IPv4 | IPv6, udp: Udp) -> Verdict:
-                packet.encap_port = port
                 return self._protocols.deliver(protocol, packet, ip)
 
             def error(packet: Packet, ip: IPv4 | IPv6, udp: Udp, icmp: IcmpError) -> Verdict:
-                packet.encap_port = port
                 return self._protocols.deliver_error(protocol, packet, ip, icmp)
 
+            self._over[protocol] = UdpReceiver("fou_udp_recv", OWNER, receive, error)
+        return self._over[protocol]
+
+    def listen(self, port: int, receiver: UdpReceiver) -> None:
+        """Take what comes to a port for that receiver, until as many `leave`.
+
+        RegistryError EBUSY where the port is another's.
+        """
+        held = next((item for item in self.ports if item.priority == port), None)
+        if held is None or held.receive != receiver.receive:
             self._listening[port] = self.ports.add(
-                receive, slot=port, name="fou_udp_recv", owner=OWNER, error=error
+                receiver.receive, slot=port, name=receiver.name, owner=receiver.owner, error=receiver.error
             )
         self._users[port] += 1
 
     def leave(self, port: int) -> None:
-        """One `listen` less; with the last one the port is the host's again."""
+        """One `listen` less; with the last one the port is the host's again, or whose it was before."""
         self._users[port] -= 1
-        if not self._users[port]:
-            self.ports.remove(self._listening.pop(port), OWNER)
+        if not self._users[port] and port in self._listening:
+            registered = self._listening.pop(port)
+            self.ports.remove(registered, registered.owner)
+
+    def taken_by_plugins(self) -> set[int]:
+        """Ports whose handlers were registered by plugins themselves, not for links that listen."""
+        return {item.priority for item in self.ports if item.priority not in self._listening}
 
     # -- no checksum ----------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from vdp.engine.interface import META_WORDS
 from vdp.engine.program import (
+    ENDS,
     Account,
     Action,
     Checksum,
@@ -15,6 +16,7 @@ from vdp.engine.program import (
     Count,
     Drop,
     Fragment,
+    Group,
     Hash,
     Id,
     Length,
@@ -35,6 +37,7 @@ from vdp.engine.program import (
     Ttl,
     UdpChecksum,
     Upcall,
+    WriteHeader,
     encode,
 )
 
@@ -73,7 +76,7 @@ def _branch(action: Action) -> Sequence[Action] | None:
 
 def _whole(program: Sequence[Action]) -> bool:
     """Does every straight run end, and hold every action's operands?"""
-    if not program or not isinstance(program[-1], (Drop, Output)):
+    if not program or not isinstance(program[-1], ENDS):
         return False
     for action in program:
         branch = _branch(action)
@@ -85,7 +88,7 @@ def _whole(program: Sequence[Action]) -> bool:
 def _clones(program: Sequence[Action], at: int) -> int:
     """The most copies that a run from `at` on may make."""
     action = program[at]
-    if isinstance(action, (Drop, Output)):
+    if isinstance(action, ENDS):
         return 0
     rest = _clones(program, at + 1)
     branch = _branch(action)
@@ -127,6 +130,8 @@ def _holds(action: Action) -> bool:
             return least in WORDS and most in WORDS and least <= most
         case RequireSequence(offset, state):
             return offset in OFFSETS and state in WORDS
+        case WriteHeader(offset, header):
+            return offset in OFFSETS and header in WORDS
         case State32(offset, state, addend):
             return offset in OFFSETS and state in WORDS and addend in SIGNED
         case Ttl(version, offset):
@@ -144,6 +149,8 @@ def _holds(action: Action) -> bool:
             return features in OFFSETS and most in SIZES and failed in WORDS and limits
         case Fragment(offset, most):
             return offset in OFFSETS and most in SIZES and most >= FRAGMENT_LEAST
+        case Group(group, besides):
+            return group in WORDS and besides in WORDS
         case Clone():
             return True
         case Meta(word, value):

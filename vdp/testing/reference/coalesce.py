@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from vdp.engine.interface import Feature
 from vdp.testing.reference.checksum import fold, internet_checksum, ones_sum
 from vdp.testing.reference.offload import (
+    CHECKSUM_AT,
     GSO_ECN,
     GSO_TCPV4,
     GSO_TCPV6,
@@ -161,7 +162,10 @@ def flow_of(packet: Packet, headers: Headers) -> bytes:
 def is_candidate(packet: Packet, headers: Headers) -> bool:
     """May it be part of a super-packet at all?"""
     data, at = packet.data, headers.network
-    if packet.needs_csum or packet.gso_type or headers.end != len(data) or headers.end == headers.payload:
+    if packet.gso_type or headers.end != len(data) or headers.end == headers.payload:
+        return False
+    own = headers.transport, CHECKSUM_AT[headers.protocol]
+    if packet.needs_csum and (packet.csum_start, packet.csum_offset) != own:
         return False
     if headers.version == 4:
         plain = data[at] == 0x45 and packet.load16(at + 6) & ~DF == 0
@@ -183,6 +187,8 @@ def _flags(packet: Packet, headers: Headers) -> int:
 
 def _checksum_good(packet: Packet, headers: Headers) -> bool:
     total = pseudo_sum(packet, headers, headers.end - headers.transport)
+    if packet.needs_csum:  # what crosses no wire is right once it is finished (skb_gro_checksum_validate)
+        return packet.load16(headers.transport + packet.csum_offset) == total
     return fold(total + ones_sum(packet.data[headers.transport : headers.end])) == 0xFFFF
 
 

@@ -6,9 +6,11 @@ import errno
 import os
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 
 from vdp.engine.interface import (
+    MAX_HEADER,
     MAX_LENGTH,
     MAX_SEQUENCE_WINDOW,
     NO_META,
@@ -30,10 +32,11 @@ from vdp.testing.reference.check import MAX_REASONS, check
 from vdp.testing.reference.execute import run
 from vdp.testing.reference.packet import Packet
 from vdp.testing.reference.ports import Port
-from vdp.testing.reference.state import State
+from vdp.testing.reference.state import Arrival, State
 from vdp.testing.reference.worker import Worker
 
 MAX_WORKERS = 16
+MAX_GROUPS = 4096
 LEAST_PACKETS = 8
 NAME_SIZE = 32
 
@@ -64,6 +67,8 @@ class ReferenceEngine:
         self.ports: dict[int, Port] = {}
         self.counters: dict[int, Count] = {}
         self.states: dict[int, State] = {}
+        self.headers: dict[int, bytes] = {}
+        self.groups: dict[int, tuple[int, ...]] = {}
         self.next_port = 1
         self.running = False
         self.event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -100,12 +105,19 @@ class ReferenceEngine:
             if worker.index == 0:  # what is injected is worker 0's
                 received += sum(worker.receive(port) for port in list(self.ports.values()))
             worker.numbers["iterations"] += 1
+            received += worker.flood()
             worker.settle()
         return received
 
     def _run(self) -> None:
-        while self.running and any(port.received for port in self.ports.values()):
-            self._turn()
+        waits = True
+        while self.running and waits:
+            waits = self._turn() > 0 or any(port.received for port in self.ports.values())
+
+    def _settle(self, worker: int) -> None:
+        """After a call; when started, until nothing is left to do."""
+        self._worker(worker).settle()
+        self._run()
 
     def set_clock(self, now_ns: int) -> None:
         self.now_ns = now_ns
@@ -211,9 +223,56 @@ class ReferenceEngine:
             raise OSError(errno.ENOENT, f"state {state}")
         return self.states[state].number
 
+    def judge_sequence(self, state: int, sequence: int, *, explicit: bool, late: bool, waited: bool) -> bool:
+        self.read_state(state)
+        when = self.workers_[0].last_serial + 1
+        arrival = Arrival(0, when, waited, self.workers > 1)
+        return deepcopy(self.states[state]).passes(sequence, explicit, late, arrival)
+
     def write_state(self, state: int, value: int) -> None:
         self.read_state(state)
         self.states[state].write(value)
+
+    def new_header(self, data: bytes) -> int:
+        if not 1 <= len(data) <= MAX_HEADER:
+            raise OSError(errno.EINVAL, "header")
+        number = next(n for n in range(1, len(self.headers) + 2) if n not in self.headers)
+        self.headers[number] = data
+        return number
+
+    def write_header(self, header: int, data: bytes) -> None:
+        if header not in self.headers:
+            raise OSError(errno.ENOENT, f"header {header}")
+        if not 1 <= len(data) <= MAX_HEADER:
+            raise OSError(errno.EINVAL, "header")
+        self.headers[header] = data
+
+    def read_header(self, header: int) -> bytes:
+        return self.headers.get(header, b"")
+
+    def free_header(self, header: int) -> None:
+        if header not in self.headers:
+            raise OSError(errno.ENOENT, f"header {header}")
+        del self.headers[header]
+
+    def new_group(self, ports: Sequence[int]) -> int:
+        number = next(n for n in range(1, len(self.groups) + 2) if n not in self.groups)
+        if number > MAX_GROUPS:
+            raise OSError(errno.ENOSPC, "groups")
+        self.groups[number] = tuple(ports)
+        return number
+
+    def write_group(self, group: int, ports: Sequence[int]) -> None:
+        if group not in self.groups:
+            raise OSError(errno.ENOENT, f"group {group}")
+        self.groups[group] = tuple(ports)
+
+    def free_group(self, group: int) -> None:
+        self.write_group(group, ())
+        del self.groups[group]
+        for flood in (flood for worker in self.workers_ for flood in worker.floods):
+            if flood.group == group:
+                flood.group = 0
 
     # Flows.
 
@@ -228,7 +287,7 @@ class ReferenceEngine:
     def install(self, worker: int, match: Match, program: Sequence[Action]) -> int:
         flow = self._worker(worker).install(match, program)
         self._worker(worker).drain(flow)
-        self._worker(worker).settle()
+        self._settle(worker)
         return flow.id
 
     def replace(self, worker: int, flow: int, program: Sequence[Action]) -> None:
@@ -254,7 +313,7 @@ class ReferenceEngine:
 
     def resolve(self, worker: int, resolutions: Sequence[Resolution]) -> list[int]:
         results = self._worker(worker).resolve(resolutions)
-        self._worker(worker).settle()
+        self._settle(worker)
         return results
 
     def execute(
@@ -266,7 +325,7 @@ class ReferenceEngine:
         packet.meta[:] = meta
         port.books["injected"] += 1
         run(self._worker(worker), packet, program)
-        self._worker(worker).settle()
+        self._settle(worker)
 
     def worker_stats(self, worker: int) -> WorkerStats:
         return self._worker(worker).stats()

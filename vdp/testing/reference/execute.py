@@ -20,6 +20,7 @@ from vdp.engine.program import (
     Count,
     Drop,
     Fragment,
+    Group,
     Hash,
     Id,
     Length,
@@ -40,6 +41,7 @@ from vdp.engine.program import (
     Ttl,
     UdpChecksum,
     Upcall,
+    WriteHeader,
 )
 from vdp.testing.reference import udp
 from vdp.testing.reference.checksum import adjusted, fold, internet_checksum, ones_sum
@@ -56,6 +58,7 @@ class Surroundings(Protocol):
 
     def drop(self, packet: Packet, reason: int) -> None: ...
     def output(self, packet: Packet, port: int) -> None: ...
+    def group(self, packet: Packet, group: int, besides: int) -> None: ...
     def ask(self, packet: Packet, cookie: int) -> None:
         """An UPCALL action: a copy of the packet, which stays the caller's."""
         ...
@@ -68,6 +71,7 @@ class Surroundings(Protocol):
         ...
 
     def state(self, number: int) -> State: ...
+    def header(self, number: int) -> bytes: ...
     def arrival(self, packet: Packet) -> Arrival:
         """By whom and when it came in."""
         ...
@@ -96,6 +100,9 @@ def _run(world: Surroundings, packet: Packet, program: Sequence[Action]) -> None
                 return
             case Output(port):
                 world.output(packet, port)
+                return
+            case Group(group, besides):
+                world.group(packet, group, besides)
                 return
             case Clone(body):
                 world.cloned(packet, 1)
@@ -131,6 +138,10 @@ def _run(world: Surroundings, packet: Packet, program: Sequence[Action]) -> None
             case Sequence32(offset, state):
                 packet.need(offset, 4)
                 packet.store32(offset, world.state(state).take())
+            case WriteHeader(offset, header):
+                data = world.header(header)
+                packet.need(offset, len(data))
+                packet.data[offset : offset + len(data)] = data
             case State32(offset, state, addend):
                 packet.need(offset, 4)
                 packet.store32(offset, world.state(state).number + addend)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from vdp.engine.interface import META_TYPE, PacketType
 from vdp.testing.reference.checksum import fold, internet_checksum, ones_sum
 from vdp.testing.reference.offload import (
-    CHECKSUM_AT,
     GSO_ECN,
     GSO_TCPV4,
     GSO_UDP_L4,
     TCP,
+    UDP,
     Headers,
     check,
     check_headers,
+    leads_to_own,
     locate,
     locate_ip,
+    pseudo_sum,
 )
 from vdp.testing.reference.packet import Lost, Packet
 
@@ -32,7 +34,7 @@ def _untagged(packet: Packet) -> int:
 
 def _is_plain_outer(packet: Packet, outer: Headers) -> bool:
     size = outer.transport - outer.network
-    if outer.protocol != GRE or outer.fragment or outer.end != len(packet.data):
+    if outer.protocol not in (GRE, UDP) or outer.fragment or outer.end != len(packet.data):
         return False
     if outer.network != _untagged(packet):
         return False
@@ -46,7 +48,8 @@ def check_gre(packet: Packet) -> Headers:
     outer = locate(packet)
     if packet.gso_type == GSO_UDP_L4 or outer is None or not _is_plain_outer(packet, outer):
         raise Lost("gso_unsupported")
-    at, size = outer.transport, len(packet.data)
+    size = len(packet.data)
+    at = gre = _behind_udp(packet, outer)
     gre_size = SIZES.get(packet.load16(at)) if at + 4 <= size else None
     if gre_size is None or at + gre_size > size:
         raise Lost("gso_unsupported")
@@ -61,11 +64,22 @@ def check_gre(packet: Packet) -> Headers:
     if headers is None:
         raise Lost("gso_unsupported")
     check_headers(packet, headers)
-    if packet.load16(outer.transport) & CHECKSUM:
-        even = (size - headers.payload) % packet.gso_size == 0
-        if not even or not _sums_to_nothing(packet, headers) or local_checksum(packet, outer.transport):
-            raise Lost("gso_unsupported")
+    found = []
+    if packet.load16(gre) & CHECKSUM:
+        found.append(local_checksum(packet, gre))
+    if outer.protocol == UDP and packet.load16(outer.transport + 6):
+        found.append(local_udp(packet, outer.version, outer.network, outer.transport))
+    even = (size - headers.payload) % packet.gso_size == 0
+    if found and not (even and _sums_to_nothing(packet, headers) and not any(found)):
+        raise Lost("gso_unsupported")
     return headers
+
+
+def _behind_udp(packet: Packet, outer: Headers) -> int:
+    """Where GRE begins.  Raises Lost where UDP's length is another."""
+    if outer.protocol == UDP and packet.load16(outer.transport + 4) != outer.end - outer.transport:
+        raise Lost("gso_unsupported")
+    return outer.payload
 
 
 def _sums_to_nothing(packet: Packet, headers: Headers) -> bool:
@@ -75,15 +89,31 @@ def _sums_to_nothing(packet: Packet, headers: Headers) -> bool:
 
 def local_checksum(packet: Packet, start: int) -> int:
     """The checksum from `start` on that each full segment will have: of one, cut off and finished."""
+    return ~fold(_local_sum(packet, start)) & 0xFFFF
+
+
+def local_udp(packet: Packet, version: int, network: int, transport: int) -> int:
+    """The same of the UDP header at `transport`; 0 where it has that checksum."""
+    less = _shortening(packet)
+    size = len(packet.data) - transport - less
+    outer = Headers(version, UDP, False, network, transport, transport + 8, transport + size)
+    # The header says the whole's length, and will say the segment's.
+    total = _local_sum(packet, transport) + (~less & 0xFFFF) + pseudo_sum(packet, outer, size)
+    return ~fold(total) & 0xFFFF
+
+
+def _shortening(packet: Packet) -> int:
+    """By how much a full segment is shorter than the whole."""
     at = packet.csum_start
     tcp_size = (packet.data[at + 12] >> 4) * 4
-    data = packet.data[start:at]
-    whole, segment = len(packet.data) - at, min(tcp_size + packet.gso_size, len(packet.data) - at)
+    return max(0, len(packet.data) - at - tcp_size - packet.gso_size)
+
+
+def _local_sum(packet: Packet, start: int) -> int:
+    at = packet.csum_start
     pseudo = packet.load16(at + 16)  # of the whole
-    total = ones_sum(data) + (~pseudo & 0xFFFF)
-    if packet.gso_type & ~GSO_ECN == GSO_TCPV4:
-        total += whole - segment
-    return ~fold(total) & 0xFFFF
+    total = ones_sum(packet.data[start:at]) + (~pseudo & 0xFFFF)
+    return total + (_shortening(packet) if packet.gso_type & ~GSO_ECN == GSO_TCPV4 else 0)
 
 
 def fits_gre(packet: Packet, longest: int, longest_segment: int) -> bool:
@@ -116,4 +146,4 @@ def takes_headers(packet: Packet, with_gre: bool) -> bool:
 def _has_own(packet: Packet) -> bool:
     """Are there headers at the front that lead to TCP or UDP, right or wrong?"""
     headers = locate(packet)
-    return headers is not None and headers.protocol in CHECKSUM_AT
+    return headers is not None and leads_to_own(packet, headers)

@@ -19,6 +19,8 @@ STEPPED_OVER = {0, 43, 60}  # hop-by-hop, routing, destination options
 VLANS = {0x8100, 0x88A8, 0x9100}
 CHECKSUM_AT = {TCP: 16, UDP: 6}
 GSO_KINDS = {GSO_TCPV4, GSO_TCPV4 | GSO_ECN, GSO_TCPV6, GSO_TCPV6 | GSO_ECN, GSO_UDP_L4}
+VLAN_TAGS = 8  # VLAN_MAX_DEPTH of Linux
+SUPER_HEADERS = 512  # in front of a super-packet's payload
 SEGMENT_LEAST = 48  # TCP_MIN_SND_MSS of Linux: with less, at most SEGMENTS_TINY
 SEGMENTS_TINY, SEGMENTS_MOST = 64, 65536 // 48 + 1
 
@@ -43,19 +45,24 @@ def version_ethertype(data: bytearray) -> int:
 
 def locate(packet: Packet) -> Headers | None:
     """The headers, or None: not IP, cut short, or a length that contradicts another."""
+    return locate_ip(packet, *find_network(packet))
+
+
+def find_network(packet: Packet) -> tuple[int, int]:
+    """The EtherType of the network header, 0: none; and where that begins."""
     data = packet.data
-    network, ethertype = 0, packet.word(META_PROTOCOL) or version_ethertype(data)
-    if packet.word(META_TYPE) != PacketType.L3:
-        network = 14
-        if len(data) < network:
-            return None
-        ethertype = packet.load16(12)
-        while ethertype in VLANS:
-            if len(data) < network + 4:
-                return None
-            ethertype = packet.load16(network + 2)
-            network += 4
-    return locate_ip(packet, ethertype, network)
+    if packet.word(META_TYPE) == PacketType.L3:
+        return packet.word(META_PROTOCOL) or version_ethertype(data), 0
+    network = 14
+    if len(data) < network:
+        return 0, network
+    ethertype = packet.load16(12)
+    while ethertype in VLANS:
+        if len(data) < network + 4 or network >= 14 + 4 * VLAN_TAGS:
+            return 0, network
+        ethertype = packet.load16(network + 2)
+        network += 4
+    return ethertype, network
 
 
 def locate_ip(packet: Packet, ethertype: int, network: int) -> Headers | None:
@@ -160,21 +167,53 @@ def load(packet: Packet, offload: Offload) -> None:
     if offload.needs_csum:
         at = offload.csum_start + offload.csum_offset
         if offload.csum_offset > 0xFFFF or at + 2 > len(packet.data):
-            raise Lost("vnet_hdr_invalid")
+            raise Lost("gso_invalid" if offload.gso_type else "vnet_hdr_invalid")
         packet.needs_csum = True
         packet.csum_start, packet.csum_offset = offload.csum_start, offload.csum_offset
     if offload.gso_type:
         _load_gso(packet, offload)
+    else:
+        check_checksum(packet)
+
+
+def check_checksum(packet: Packet) -> None:
+    """Raise Lost when the unfinished checksum, once finished, would change what was decided by."""
+    if not packet.needs_csum:
+        return
+    headers = locate(packet)
+    if headers is None:
+        ethertype, network = find_network(packet)
+        fits = packet.csum_start >= network + {0x0800: 20, 0x86DD: 40}.get(ethertype, 0)
+    else:
+        own = headers.transport, CHECKSUM_AT.get(headers.protocol)
+        fits = (packet.csum_start, packet.csum_offset) == own or is_carried(headers, packet.csum_start)
+    if not fits:
+        raise Lost("vnet_hdr_invalid")
+
+
+def leads_to_own(packet: Packet, headers: Headers) -> bool:
+    """Do these headers lead to TCP or UDP, right or wrong, rather than to what a tunnel carries?"""
+    return headers.protocol in CHECKSUM_AT and not is_carried(headers, packet.csum_start)
+
+
+def is_carried(headers: Headers, start: int) -> bool:
+    """Does a checksum that starts there belong to what a tunnel carries behind these headers?"""
+    if headers.fragment or headers.protocol == TCP:
+        return False
+    return start >= headers.transport + (8 if headers.protocol == UDP else 0)
 
 
 def _load_gso(packet: Packet, offload: Offload) -> None:
     if offload.gso_type == GSO_UDP:
         raise Lost("gso_unsupported")  # UFO: fragments, not datagrams
     if offload.gso_type not in GSO_KINDS:
-        raise Lost("vnet_hdr_invalid")
-    if not 0 < offload.gso_size <= 0xFFFF:
         raise Lost("gso_invalid")
-    size = len(packet.data) - _payload(packet, offload)
+    if not 0 < offload.gso_size <= 0xFFFF or offload.header_size > len(packet.data):
+        raise Lost("gso_invalid")
+    payload = _payload(packet, offload)
+    if payload > SUPER_HEADERS:
+        raise Lost("gso_invalid")
+    size = len(packet.data) - payload
     if size <= offload.gso_size:
         return  # one segment: "not really a GSO packet", says Linux
     segments = -(-size // offload.gso_size)
@@ -187,19 +226,17 @@ def _payload(packet: Packet, offload: Offload) -> int:
     """Where a super-packet's payload begins: by its own headers or, when those are a tunnel's
     that the engine does not know, by csum_start."""
     headers = locate(packet)
-    if headers is None:
+    protocol = UDP if offload.gso_type == GSO_UDP_L4 else TCP
+    if headers is None or (offload.needs_csum and offload.csum_offset != CHECKSUM_AT[protocol]):
         raise Lost("gso_invalid")
-    if headers.fragment or headers.protocol in CHECKSUM_AT:
-        if not fits(packet, headers, offload.gso_type) or (
-            offload.needs_csum and offload.csum_start != headers.transport
-        ):
+    if not offload.needs_csum or offload.csum_start == headers.transport:
+        if not fits(packet, headers, offload.gso_type):
             raise Lost("gso_invalid")
         leave_checksum(packet, headers)
         return headers.payload
-    protocol = UDP if offload.gso_type == GSO_UDP_L4 else TCP
     size = transport_size(packet.data, protocol, offload.csum_start, len(packet.data))
-    inside = offload.needs_csum and offload.csum_start >= headers.transport
-    if not inside or offload.csum_offset != CHECKSUM_AT[protocol] or size is None:
+    inside = is_carried(headers, offload.csum_start) and headers.end == len(packet.data)
+    if not inside or size is None:
         raise Lost("gso_invalid")
     return offload.csum_start + size
 
@@ -214,7 +251,7 @@ def check(packet: Packet) -> Headers:
 
 def check_headers(packet: Packet, headers: Headers) -> Headers:
     """The same of headers that were found."""
-    if headers.protocol not in CHECKSUM_AT:
+    if not leads_to_own(packet, headers):
         raise Lost("gso_unsupported")
     if not fits(packet, headers, packet.gso_type) or packet.csum_start != headers.transport:
         raise Lost("gso_invalid")

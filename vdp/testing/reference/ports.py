@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from vdp.engine.interface import (
     META_PROTOCOL,
@@ -19,7 +20,13 @@ from vdp.engine.interface import (
 )
 from vdp.testing.reference.coalesce import Cell
 from vdp.testing.reference.gre import described, takes_headers
-from vdp.testing.reference.offload import covered, finish_checksum, store, version_ethertype
+from vdp.testing.reference.offload import (
+    check_checksum,
+    covered,
+    finish_checksum,
+    store,
+    version_ethertype,
+)
 from vdp.testing.reference.packet import REASONS, Lost, Packet
 
 FLUSH_AT = 64
@@ -51,7 +58,8 @@ class Port:
         return cell
 
     def stats(self) -> PortStats:
-        return PortStats(**self.books, up=self.up)
+        sums: dict[str, Any] = dict(self.books)
+        return PortStats(**sums, up=self.up)
 
     def fresh_meta(self, packet: Packet) -> None:
         """What a packet's metadata is on receive: the port's type, the version nibble's EtherType."""
@@ -111,6 +119,12 @@ class Port:
             finish_checksum(packet)
 
     def _offer_cell(self, packet: Packet, worker: int) -> None:
+        try:
+            if not packet.gso_type:
+                check_checksum(packet)
+        except Lost as lost:
+            self.lose_offered(lost.reason)
+            return
         match self.cell(worker).offer(packet):
             case "merged":
                 self.books["merged"] += 1

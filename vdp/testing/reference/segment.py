@@ -67,8 +67,17 @@ def segment(
     parts = [_one(packet, headers, chunk, i, i * size, i + 1 == count) for i, chunk in enumerate(chunks)]
     if not features & Feature.CSUM:
         for part in parts:
-            finish_checksum(part)
+            _finish(part, headers)
     return parts
+
+
+def _finish(part: Packet, headers: Headers) -> None:
+    """A segment's checksum.  Zero is one of TCP's (gso_make_checksum); of UDP it would mean: none."""
+    value = internet_checksum(part.data[headers.transport :])
+    part.store16(
+        part.csum_start + part.csum_offset, 0xFFFF if value == 0 and headers.protocol == UDP else value
+    )
+    part.needs_csum, part.csum_valid = False, True
 
 
 def _evenly(packet: Packet) -> list[Packet]:
@@ -84,8 +93,8 @@ def _evenly(packet: Packet) -> list[Packet]:
     if packet.segments > 2:
         head.gso_type, head.gso_size, head.segments = packet.gso_type, packet.gso_size, packet.segments - 1
     else:
-        finish_checksum(head)
-    finish_checksum(last)
+        _finish(head, headers)
+    _finish(last, headers)
     return [head, last]
 
 

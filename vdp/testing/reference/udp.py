@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vdp.testing.reference.checksum import fold, ones_sum
-from vdp.testing.reference.offload import UDP, Headers, finish_checksum, pseudo_sum
+from vdp.testing.reference.gre import local_udp
+from vdp.testing.reference.offload import GSO_UDP_L4, UDP, Headers, finish_checksum, pseudo_sum
 from vdp.testing.reference.packet import Lost, Packet
 
 UDP_SIZE, CHECKSUM = 8, 6
@@ -14,11 +15,20 @@ def leave_checksum(packet: Packet, version: int, network: int, transport: int) -
     """UDP_CHECKSUM: the pseudo header's sum goes into the field, the rest is left to whoever sends it."""
     _need(packet, version, network, transport)
     if packet.gso_type:
-        raise Lost("gso_unsupported")
+        _leave_to_segments(packet, version, network, transport)
+        return
     finish_checksum(packet)
     packet.csum_start, packet.csum_offset = transport, CHECKSUM
     packet.needs_csum, packet.csum_valid = True, False
     packet.store16(transport + CHECKSUM, fold(_pseudo(packet, version, network, transport)))
+
+
+def _leave_to_segments(packet: Packet, version: int, network: int, transport: int) -> None:
+    """Of a TCP super-packet in UDP: the checksum that each segment of full size will have."""
+    if packet.gso_type == GSO_UDP_L4 or packet.csum_start < transport + UDP_SIZE:
+        raise Lost("gso_unsupported")
+    packet.store16(transport + CHECKSUM, 0)
+    packet.store16(transport + CHECKSUM, local_udp(packet, version, network, transport) or 0xFFFF)
 
 
 def is_good(packet: Packet, version: int, network: int, transport: int, zero: bool) -> bool:
@@ -26,11 +36,11 @@ def is_good(packet: Packet, version: int, network: int, transport: int, zero: bo
     _need(packet, version, network, transport)
     if packet.needs_csum and (packet.csum_start, packet.csum_offset) == (transport, CHECKSUM):
         return True
-    if packet.gso_type:
+    if packet.gso_type and packet.csum_start < transport + UDP_SIZE:
         raise Lost("gso_unsupported")
     if not packet.load16(transport + CHECKSUM):
         return zero
-    if packet.csum_valid:
+    if packet.csum_valid or packet.gso_type:
         return True
     finish_checksum(packet)
     total = _pseudo(packet, version, network, transport) + ones_sum(packet.data[transport:])

@@ -7,8 +7,9 @@ has since been removed is charged to nobody.
 from __future__ import annotations
 
 import errno
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from vdp.engine.interface import (
@@ -33,6 +34,7 @@ from vdp.testing.reference.upcalls import Bucket, Held, Upcalls
 
 BATCH = 64
 MAX_DEPTH = 8
+MAX_GROUP_LINE = 256
 
 
 class Shared(Protocol):
@@ -42,9 +44,21 @@ class Shared(Protocol):
     ports: dict[int, Port]
     counters: dict[int, Count]
     states: dict[int, State]
+    headers: dict[int, bytes]
+    groups: dict[int, tuple[int, ...]]
 
     def clock(self) -> int: ...
     def signal(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Flood:
+    """A packet on its way to the ports of a group, from the one at `next` on."""
+
+    packet: Packet
+    group: int
+    besides: int
+    next: int = 0
 
 
 class Worker:
@@ -57,10 +71,11 @@ class Worker:
         self.flows = FlowTable(config.flows, config.masks)
         self.upcalls = Upcalls(config.upcall_queue)
         self.miss_rates: dict[int, Bucket] = {}
-        self.action_rate = Bucket(config.action_rate, max(config.action_rate // 2, 1))
+        self.action_rates: dict[int, Bucket] = {}
         self.previous: dict[int, Flow] = {}
         self.last_serial = 0
         self.cells_ready: list[Port] = []
+        self.floods: deque[Flood] = deque()
         self.numbers: Counter[str] = Counter()
 
     # Receiving.
@@ -179,6 +194,37 @@ class Worker:
         if port.offer(packet, self.index, self.account) and port.is_cell and port not in self.cells_ready:
             self.cells_ready.append(port)
 
+    def group(self, packet: Packet, group: int, besides: int) -> None:
+        if len(self.floods) >= min(MAX_GROUP_LINE, self.shared.config.packets // 8):
+            raise Lost("group_queue_full")
+        self.floods.append(Flood(packet, group, besides))
+        self.charge(packet, "held", 1)
+
+    def flood(self) -> int:
+        """An iteration's copies for groups; how many."""
+        made = 0
+        while made < BATCH and self.floods and self.upcalls.held < self.shared.config.packets // 4:
+            made += 1
+            self._flood_one(self.floods[0])
+        return made
+
+    def _flood_one(self, flood: Flood) -> None:
+        """The flood's next port; the last one gets the packet itself."""
+        ports = self.shared.groups.get(flood.group, ())[flood.next :]
+        wanted = [at for at, port in enumerate(ports) if port != flood.besides]
+        packet = flood.packet
+        if len(wanted) > 1:
+            flood.next += wanted[0] + 1
+            self.charge(packet, "cloned", 1)
+            packet = packet.copy()
+        else:
+            self.floods.popleft()
+            self.charge(packet, "held", -1)
+        try:
+            self.output(packet, ports[wanted[0]] if wanted else 0)
+        except Lost as lost:
+            self.drop(packet, lost.reason)
+
     def account(self, packet: Packet, is_sent: bool) -> None:
         """vdp_account_sent, vdp_account_lost."""
         if packet.account is None:
@@ -201,7 +247,9 @@ class Worker:
         self.charge(packet, "segmented", count)
 
     def ask(self, packet: Packet, cookie: int) -> None:
-        if not self.action_rate.take(self.shared.clock()):
+        rate = self.shared.config.action_rate
+        bucket = self.action_rates.setdefault(packet.in_port, Bucket(rate, max(rate // 2, 1)))
+        if not bucket.take(self.shared.clock()):
             self.numbers["actions_suppressed"] += 1
             return
         self.charge(packet, "cloned", 1)
@@ -224,6 +272,11 @@ class Worker:
         if number not in self.shared.states:
             raise Lost("handler_error")
         return self.shared.states[number]
+
+    def header(self, number: int) -> bytes:
+        if number not in self.shared.headers:
+            raise Lost("handler_error")
+        return self.shared.headers[number]
 
     def spend(self, number: int) -> bool:
         state = self.shared.states.get(number)
@@ -312,7 +365,9 @@ class Worker:
         self.cells_ready = [port for port in self.cells_ready if port.number != number]
         self.previous.pop(number, None)
         self.miss_rates.pop(number, None)
+        self.action_rates.pop(number, None)
         self.upcalls.clear(number)
+        self.floods = deque(flood for flood in self.floods if flood.packet.in_port != number)
 
     def stats(self) -> WorkerStats:
         packets = self.shared.config.packets
