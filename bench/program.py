@@ -18,10 +18,10 @@ from tests.lab import REPOSITORY
 FOLDER = REPOSITORY / "build" / "bench"
 _C = REPOSITORY / "bench" / "c"
 _ENGINE = REPOSITORY / "vdp" / "engine"
-#: As meson.build has them for the product.
+#: As pyproject.toml and meson.build have them for the product.
 FLAGS = (
     "-std=c11",
-    "-O2",
+    "-O3",
     "-g",
     "-D_GNU_SOURCE",
     "-D_FORTIFY_SOURCE=2",
@@ -31,13 +31,14 @@ FLAGS = (
 #: What a program is made of; those of the engine's bench contain the engine.
 PROGRAMS = {
     "engine": ("engine.c", "run.c", "steps.c", "bytes.c", "cuts.c", "scenario.c"),
+    "books": ("books.c",),
     "sender": ("sender.c",),
     "forwarder": ("forwarder.c",),
     "sink": ("sink.c",),
     "probe": ("probe.c",),
     "pingpong": ("pingpong.c",),
 }
-_WITH_ENGINE = ("engine",)
+_WITH_ENGINE = ("engine", "books")
 
 
 class MissingTool(Exception):

@@ -3,24 +3,31 @@
 Every packet is another tunnel's (or flow's), thrown at random: the worst case, in which
 nothing of the packet before is of use.  `tunnels` is the whole way through the engine, from
 a port's receive to another's flush, over flows that the slow path made of so many links;
-`flows` and `masks` are the lookup and the program of a classifier that has so many.  `live`
-asks the same where a user would see it, through packet sockets: see bench/live.py.
+`flows` and `masks` are the lookup and the program of a classifier that has so many.  Those
+that are compared take turns of some milliseconds in one process, and a ratio is taken within
+a turn.  What two workers get done is asked by the clock, of those moments alone in which
+both had a processor to themselves, and by their processor time; `numbers` are packets into a
+tunnel with sequence numbers, which have to leave in order whoever takes them.  `live` asks
+for tunnels where a user would see it, through packet sockets: see bench/live.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import live
 from bench.program import MissingTool, ask, need
 from bench.rounds import Figures, Rounds, Target, add_options, collect, show, tell
-from bench.scenario import Scenario, Tunnels
+from bench.scenario import GRE, Scenario, Tunnels
 from tests.lab import Lab
 
 PARTS = ("memory", "live")
@@ -31,6 +38,8 @@ MASKS = (1, 8, 32)
 MASKED = 10_000
 #: The most tunnels that the live part has: each has to be learned, packet by packet.
 MOST_LIVE = 10_000
+#: What workers are given to do.
+TASKS = ("workers", "numbers")
 #: Figures, targets and the lines of a table.
 Part = tuple[dict[str, Any], dict[str, Target], list[str]]
 
@@ -72,39 +81,57 @@ def _memory(arguments: argparse.Namespace) -> Part:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         scenarios = {count: _scenarios(folder, count) for count in arguments.tunnels}
-        found = collect(_contenders(scenarios, arguments.seconds), arguments.rounds)
+        with Tunnels(1, replace(GRE, options={"seq": True})) as tunnels:
+            numbers = tunnels.write(folder / "numbers", "encapsulation").path
+        found = collect(_contenders(scenarios, numbers, arguments.seconds), arguments.rounds)
     last = max(count for count in arguments.tunnels)
-    targets = {
-        f"{way}_at_{last}_tunnels": Target(found.ratio(f"{way}_{last}_ns", f"{way}_1_ns"), 1.3)
-        for way in WAYS
-    }
+    targets = {f"{way}_at_{last}_tunnels": Target(found.median(f"{way}_{last}_ratio"), 1.3) for way in WAYS}
     if last > 10_000 and 10_000 in scenarios:
         targets |= {
-            f"{way}_at_10000_tunnels": Target(found.ratio(f"{way}_10000_ns", f"{way}_1_ns"), 1.3)
-            for way in WAYS
+            f"{way}_at_10000_tunnels": Target(found.median(f"{way}_10000_ratio"), 1.3) for way in WAYS
         }
-    targets["200000_flows"] = Target(found.ratio(f"flows_{FLOWS[-1]}_ns", "flows_1_ns"), 2)
-    targets["2_workers"] = Target(found.ratio("workers_2_mpps", "workers_1_mpps"), 1.7, at_least=True)
+    targets["200000_flows"] = Target(found.median(f"flows_{FLOWS[-1]}_ratio"), 2)
+    targets["2_workers"] = Target(_gain(found, "workers"), 1.7, at_least=True)
     return _figures(found, scenarios), targets, _table(found, scenarios)
 
 
+def _undisturbed(found: Rounds, name: str) -> float:
+    """The median of the rounds that have it; 0 where both workers never had a processor each."""
+    return statistics.median([value for value in found.figures[name] if value] or [0.0])
+
+
+def _gain(found: Rounds, task: str) -> float:
+    """What a second worker brings: by the clock, or else by processor time."""
+    return _undisturbed(found, f"{task}_2_wall_gain") or found.median(f"{task}_2_gain")
+
+
 def _live(arguments: argparse.Namespace) -> Part:
-    """Two daemons beside each other, measured in turn."""
+    """Two daemons beside each other, measured in turn; then their next hop changes."""
     need("cc", "ip", "ethtool")
     counts = [1, min(max(arguments.tunnels), MOST_LIVE)]
     if counts[1] == 1:
         tell("no more than one tunnel: the live part has nothing to compare")
         return {}, {}, []
     with Lab() as lab:
-        found = collect(live.contenders(lab, counts, arguments.seconds), arguments.rounds)
-    figures: dict[str, Any] = found.medians(1)
-    one, many = (f"live_{count}_ns" for count in counts)
-    ratio = found.ratio(many, one)
-    figures["live_ratio"] = round(ratio, 3)
-    figures["live_spread"] = round(max(found.spread(one), found.spread(many)), 3)
-    table = [f"{'live':>10}{'decapsulation ns':>19}"]
-    table += [f"{count:10}{found.median(f'live_{count}_ns'):19.0f}" for count in counts]
-    return figures, {f"live_at_{counts[1]}_tunnels": Target(ratio, 1.3)}, table
+        tunnels = live.start(lab, counts)
+        found = collect(live.contenders(tunnels, arguments.seconds), arguments.rounds)
+        changed: dict[str, float] = {}
+        for one in tunnels:
+            changed |= one.exchange_next_hop()
+    figures: dict[str, Any] = found.medians(1) | {name: round(value, 3) for name, value in changed.items()}
+    targets: dict[str, Target] = {}
+    table = [f"{'live':>10}" + "".join(f"{way + ' ns':>19}" for way in WAYS) + f"{'another next hop':>20}"]
+    for way in WAYS:
+        first, many = (f"live_{way}_{count}_ns" for count in counts)
+        ratio = found.ratio(many, first)
+        figures[f"live_{way}_ratio"] = round(ratio, 3)
+        figures[f"live_{way}_spread"] = round(max(found.spread(first), found.spread(many)), 3)
+        targets[f"live_{way}_at_{counts[1]}_tunnels"] = Target(ratio, 1.3)
+    for count in counts:
+        costs = "".join(f"{found.median(f'live_{way}_{count}_ns'):19.0f}" for way in WAYS)
+        seconds, misses = changed[f"next_hop_{count}_s"], changed[f"next_hop_{count}_misses"]
+        table.append(f"{count:10}{costs}{seconds:8.2f} s,{misses:5.0f} misses")
+    return figures, targets, table
 
 
 def _scenarios(folder: Path, count: int) -> dict[str, Scenario]:
@@ -114,29 +141,37 @@ def _scenarios(folder: Path, count: int) -> dict[str, Scenario]:
 
 
 def _contenders(
-    scenarios: dict[int, dict[str, Scenario]], seconds: float
+    scenarios: dict[int, dict[str, Scenario]], numbers: Path, seconds: float
 ) -> dict[str, Callable[[], Figures]]:
+    """Each is a process in which those that are compared take turns."""
     one = scenarios[1]["decapsulation"].path
     contenders: dict[str, Callable[[], Figures]] = {}
 
-    def whole(name: str, path: Path, workers: int, figure: str) -> None:
-        contenders[name] = lambda: {f"{name}_{figure}": ask("engine", "run", path, seconds, workers)[figure]}
-
-    def steps(name: str, flows: int, masks: int) -> None:
-        contenders[name] = lambda: {
-            f"{name}_ns": ask("engine", "steps", one, seconds, flows, masks)["lookup_and_program_ns"]
-        }
+    def run(**named: tuple[int, Path]) -> Callable[[], Figures]:
+        words = [f"{name}={workers}*{path}" for name, (workers, path) in named.items()]
+        return lambda: ask("engine", "run", seconds, *words)
 
     for way in WAYS:
-        for count, written in scenarios.items():
-            whole(f"{way}_{count}", written[way].path, 1, "ns")
-    for flows in FLOWS:
-        steps(f"flows_{flows}", flows, 1)
-    for masks in MASKS:
-        steps(f"masks_{masks}", MASKED, masks)
-    for workers in (1, 2):
-        whole(f"workers_{workers}", one, workers, "mpps")
+        contenders[way] = run(
+            **{f"{way}_{count}": (1, written[way].path) for count, written in scenarios.items()}
+        )
+    for task, path in zip(TASKS, (one, numbers), strict=True):
+        contenders[task] = run(**{f"{task}_{workers}": (workers, path) for workers in (1, 2)})
+    named = {f"flows_{flows}": f"{flows}x1" for flows in FLOWS}
+    contenders["flows"] = partial(_flows, one, seconds, named)
+    named = {f"masks_{masks}": f"{MASKED}x{masks}" for masks in MASKS}
+    contenders["masks"] = partial(_flows, one, seconds, named)
     return contenders
+
+
+def _flows(scenario: Path, seconds: float, named: Mapping[str, str]) -> Figures:
+    """By name, what a packet costs, and its ratio to the first."""
+    said = ask("engine", "flows", scenario, seconds, *named.values())
+    return {
+        f"{name}_{figure}": said[f"{word}_{figure}"]
+        for name, word in named.items()
+        for figure in ("ns", "ratio")
+    }
 
 
 def _figures(found: Rounds, scenarios: dict[int, dict[str, Scenario]]) -> dict[str, Any]:
@@ -148,7 +183,12 @@ def _figures(found: Rounds, scenarios: dict[int, dict[str, Scenario]]) -> dict[s
         }
         for count, written in scenarios.items()
     }
-    return {**found.medians(2), "links": links}
+    measured = found.medians(3)
+    for task in TASKS:
+        for figure in ("wall_mpps", "wall_gain"):
+            measured[f"{task}_2_{figure}"] = round(_undisturbed(found, f"{task}_2_{figure}"), 3)
+    by = {task: "clock" if measured[f"{task}_2_wall_gain"] else "processor time" for task in TASKS}
+    return {**measured, "links": links, "workers_by": by}
 
 
 def _table(found: Rounds, scenarios: dict[int, dict[str, Scenario]]) -> list[str]:
@@ -162,6 +202,15 @@ def _table(found: Rounds, scenarios: dict[int, dict[str, Scenario]]) -> list[str
     lines += [f"{flows:10}{found.median(f'flows_{flows}_ns'):24.1f}" for flows in FLOWS]
     lines.append(f"{'masks':>10}{'the same, 10000 flows':>24}")
     lines += [f"{masks:10}{found.median(f'masks_{masks}_ns'):24.1f}" for masks in MASKS]
-    lines.append(f"{'workers':>10}{'million packets a second':>26}")
-    lines += [f"{workers:10}{found.median(f'workers_{workers}_mpps'):26.2f}" for workers in (1, 2)]
+    lines.append(f"{'workers':>10}{'M packets/s of processor':>26}{'by the clock':>14}{'undisturbed':>13}")
+    for task in TASKS:
+        for workers in (1, 2):
+            name = f"{task}_{workers}"
+            title = f"{workers}" if task == "workers" else f"{workers}, seq"
+            clock = _undisturbed(found, f"{name}_wall_mpps")
+            lines.append(
+                f"{title:>10}{found.median(f'{name}_mpps'):26.2f}"
+                + (f"{clock:14.2f}" if clock else f"{'-':>14}")
+                + f"{100 * found.median(f'{name}_undisturbed'):11.0f} %"
+            )
     return lines

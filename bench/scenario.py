@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from vdp.engine.interface import META_SIZE, WINDOW, EngineConfig, Match, PacketType, PortType, meta_of
 from vdp.engine.native import NativeEngine
@@ -29,7 +29,7 @@ REMOTE = IPv4Address("10.0.0.1")
 #: Tunnel n leads to the network n of this size from here on.
 FAR, FAR_BITS = IPv4Address("100.0.0.0"), 8
 NEAR = "172.16.0.1"
-_HEAD = struct.Struct("=11I")
+_HEAD = struct.Struct("=12I")
 _MATCH = struct.Struct(f"=4I{META_SIZE}s{META_SIZE}s{WINDOW}s{WINDOW}s")
 ETHERNET_SIZE = 14
 IP_SOURCE, IP_DESTINATION = 12, 16
@@ -48,18 +48,33 @@ class Scenario:
     trace_s: float
 
 
-class Tunnels:
-    """A dataplane with so many gre tunnels between the ports `underlay` (Ethernet) and `lan` (IP)."""
+@dataclass(frozen=True)
+class Sort:
+    """What tunnels are measured: their kind, the plugins of it, options, and what they put behind IP."""
 
-    def __init__(self, count: int) -> None:
+    kind: str
+    plugins: tuple[str, ...]
+    options: Mapping[str, Any]
+    header: bytes
+
+
+GRE = Sort("gre", ("gre",), {}, gre(b"", ETH_IPV4))
+
+
+class Tunnels:
+    """A dataplane with so many tunnels between the ports `underlay` (Ethernet) and `lan` (IP)."""
+
+    def __init__(self, count: int, sort: Sort = GRE) -> None:
         engine = NativeEngine(EngineConfig(flows=16))
-        self.plane = Dataplane(engine, ("gre",))
+        self.sort = sort
+        self.plane = Dataplane(engine, sort.plugins)
         self.plane.port("underlay", PacketType.L2, mac=bytes.fromhex("020000000002"))
         self.plane.port("lan", PacketType.L3)
         self.count = count
         before, started = _resident(), time.perf_counter()
         for number in range(count):
-            self.plane.link(f"gre{number}", "gre", local=LOCAL, remote=str(REMOTE + number))
+            ends = {"local": LOCAL, "remote": str(REMOTE + number)}
+            self.plane.link(f"gre{number}", sort.kind, **ends, **sort.options)
         self.link_s = (time.perf_counter() - started) / count
         self.link_bytes = (_resident() - before) / count
         far = (
@@ -80,7 +95,8 @@ class Tunnels:
 
     def outer(self, number: int) -> bytes:
         """The same as it comes in by the underlay."""
-        return ethernet(ipv4(str(REMOTE + number), LOCAL, gre(self.inner(number), ETH_IPV4), protocol=IP_GRE))
+        carried = self.sort.header + self.inner(number)
+        return ethernet(ipv4(str(REMOTE + number), LOCAL, carried, protocol=IP_GRE))
 
     def outgoing(self, number: int) -> bytes:
         """64 bytes of IP that go into a tunnel."""
@@ -115,7 +131,9 @@ class Tunnels:
         datapath = self.plane.datapath
         in_port = datapath.number_of("underlay" if inbound else "lan")
         started = time.perf_counter()
-        count = 0
+        # First of all: a trace may ask the engine for a state or a header.
+        flows = [_flow(*decided) for decided in (self.decapsulation() if inbound else self.encapsulation())]
+        took = time.perf_counter() - started
         with path.open("wb") as file:
             file.seek(_HEAD.size)
             for number in range(1, 3 + self.count):
@@ -124,15 +142,13 @@ class Tunnels:
                 file.write(struct.pack("=2I", kind, getattr(member, "packet_type", 0)))
             # Numbers are handed out from 1 on: the next ones say how many there are.
             counters, states = datapath.engine.new_counter(), datapath.engine.new_state()
+            headers = datapath.engine.new_header(bytes(12))
             for number in range(1, states + 1):
                 file.write(struct.pack("=I", datapath.engine.read_state(number)))
-            for match, program in self.decapsulation() if inbound else self.encapsulation():
-                file.write(_flow(match, program))
-                count += 1
-            took = time.perf_counter() - started
+            file.writelines(flows)
             file.write(packet)
             file.seek(0)
-            head = (2 + self.count, counters, states, count, in_port, len(packet))
+            head = (2 + self.count, counters, states, headers, len(flows), in_port, len(packet))
             file.write(_HEAD.pack(*head, network, field, base, step, self.count))
         return Scenario(path, self.count, self.link_s, self.link_bytes, took / self.count)
 

@@ -15,6 +15,7 @@
 
 #include "../../vdp/engine/checksum.h"
 #include "../../vdp/engine/offload.h"
+#include "../../vdp/engine/slab.h"
 
 enum { ORIGIN = 1, TARGET = 2, FLAG_ACK = 0x10 };
 
@@ -53,6 +54,8 @@ static inline struct fixture *fixture_new(uint32_t type, uint32_t packet_type, u
         fixture->table[i] = &fixture->queues[i];
     }
     assert_int_equal(vdp_pool_new(&fixture->worker, pool), 0);
+    fixture->worker.slab = vdp_slab_new();
+    assert_non_null(fixture->worker.slab);
     return fixture;
 }
 
@@ -61,6 +64,7 @@ static inline void fixture_free(struct fixture *fixture)
     for (uint32_t i = ORIGIN; i <= TARGET; i++)
         free(fixture->queues[i].drops);
     vdp_pool_free(&fixture->worker);
+    vdp_slab_free(fixture->worker.slab);
     free(fixture);
 }
 

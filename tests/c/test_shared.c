@@ -2,12 +2,14 @@
 #include "packets.h"
 
 #include "../../vdp/engine/shared.h"
+#include "../../vdp/engine/slab.h"
 
 enum { MANY = 3000 };
 
 static void test_equal_contents_are_one(void **state)
 {
-    struct vdp_shared *shared = vdp_shared_new();
+    struct vdp_slab *slab = vdp_slab_new();
+    struct vdp_shared *shared = vdp_shared_new(slab);
     const void *one, *same, *longer, *other;
     (void)state;
     assert_non_null(shared);
@@ -27,13 +29,15 @@ static void test_equal_contents_are_one(void **state)
     vdp_shared_give(shared, other);
     vdp_shared_give(shared, NULL);
     vdp_shared_free(shared);
+    vdp_slab_free(slab);
 }
 
 /* More than the first buckets hold; each is found again, and given back in another order. */
 static void test_many_contents_are_told_apart(void **state)
 {
     static const void *taken[MANY];
-    struct vdp_shared *shared = vdp_shared_new();
+    struct vdp_slab *slab = vdp_slab_new();
+    struct vdp_shared *shared = vdp_shared_new(slab);
     (void)state;
     assert_non_null(shared);
     for (uint32_t i = 0; i < MANY; i++)
@@ -46,6 +50,7 @@ static void test_many_contents_are_told_apart(void **state)
         for (uint32_t i = 0; i < MANY; i++)
             vdp_shared_give(shared, taken[(i * 7) % MANY]);
     vdp_shared_free(shared); /* the leak checker sees what is left */
+    vdp_slab_free(slab);
 }
 
 int main(void)

@@ -244,6 +244,27 @@ static void test_upcall_actions_send_a_copy_within_their_rate(void **state)
     vdp_engine_free(engine);
 }
 
+static void test_copies_of_one_port_leave_the_rate_of_another_alone(void **state)
+{
+    (void)state;
+    struct vdp_engine *engine = engine_with((struct vdp_engine_config){.action_rate = 6});
+    uint32_t flood = memory_port(engine), other = memory_port(engine);
+    struct vdp_action program[] = {{VDP_OP_UPCALL, 0, 1, 0, 0}, {VDP_OP_DROP, 0, 1, 0, 0}};
+    struct vdp_match matches[] = {match_all(flood), match_all(other)};
+
+    for (unsigned i = 0; i < 2; i++)
+        assert_true(install(engine, &matches[i], PROGRAM(program)) >= 0);
+    for (int i = 0; i < 200; i++)
+        inject(engine, flood, "x", 1);
+    poll_all(engine);
+    for (int i = 0; i < 3; i++)
+        inject(engine, other, "y", 1);
+    poll_all(engine);
+    assert_int_equal(stats_of(engine, flood).upcalls, 3);
+    assert_int_equal(stats_of(engine, other).upcalls, 3);
+    vdp_engine_free(engine);
+}
+
 static void test_a_port_that_goes_takes_its_upcalls_along(void **state)
 {
     (void)state;
@@ -280,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_all_lines_leave_half_of_the_pool),
         cmocka_unit_test(test_the_rate_of_a_port_is_bounded),
         cmocka_unit_test(test_upcall_actions_send_a_copy_within_their_rate),
+        cmocka_unit_test(test_copies_of_one_port_leave_the_rate_of_another_alone),
         cmocka_unit_test(test_a_port_that_goes_takes_its_upcalls_along),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,10 +7,10 @@ right, streams that a cell can join, super-packets that can be cut.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
-from tests.engine.streams import super_packet
+from tests.engine.streams import super_packet, unfinished
 from vdp.engine.interface import META_SIZE, MemoryPacket, Offload, PacketType
 from vdp.engine.program import (
     Account,
@@ -60,6 +60,7 @@ from vdp.testing.builders import (
     vlan,
 )
 
+PORT = 4754
 EDGES = [0, 1, 2, 3, 4, 6, 8, 9, 10, 12, 14, 16, 20, 24, 26, 28, 34, 36, 40, 48, 54, 60, 100, 255, 256]
 FLAGS = [ACK] * 8 + [ACK | PSH, ACK | FIN, ACK | CWR, ACK | ECE, SYN, ACK | URG, 0]
 SIZES = [0, 1, 7, 8, 20, 47, 48, 49, 99, 100, 100, 100, 101, 333, 700]
@@ -100,18 +101,22 @@ def end(random: Random, numbers: Numbers, packet_type: PacketType) -> Action:
 
 
 def encapsulation(random: Random, numbers: Numbers, packet_type: PacketType) -> list[Action]:
-    """What a GRE link does, super-packets left whole."""
+    """What a GRE link does, perhaps one in UDP, super-packets left whole."""
     csum, is_frame = random.random() < 0.5, packet_type == PacketType.L2
+    in_udp, is_equal = random.random() < 0.4, random.random() < 0.8
     head = gre(b"", 0x6558 if is_frame else 0x0800, csum=csum, key=random.choice([None, 7]))
-    outer = ipv4("192.0.2.1", "192.0.2.2", b"", protocol=47)
+    outer = ipv4("192.0.2.1", "192.0.2.2", b"", protocol=17 if in_udp else 47)
+    longest = random.choice([3900, 65535]), random.choice([150, 700])
     return [
-        Segment(32, 0, 0, random.choice([3900, 65535]), random.choice([150, 700]), csum),
+        Segment(32, 0, 0, *longest, csum or (in_udp and is_equal)),
         Push(head),
         *([Checksum(4, 0)] if csum else []),
+        *([Push(udp(50000, PORT, b"").data), Length(4, 0)] if in_udp else []),
         Push(outer),
         Length(2, 0),
         Id(4, random.choice(numbers.states)),
         Checksum(10, 0, 20),
+        *([UdpChecksum(4, 0, 20)] if in_udp and is_equal else []),
         Meta(0, PacketType.L3),
         Meta(1, 0x0800),
     ]
@@ -298,14 +303,19 @@ def ip_packet(random: Random, payload: int | None = None) -> bytes:
 
 
 def tunnelled(random: Random, packet: bytes) -> bytes:
-    """In GRE over either IP, as a frame or not."""
+    """In GRE over either IP, as a frame or not, perhaps in UDP."""
     is_frame = random.random() < 0.3
     carried = ethernet(packet) if is_frame else packet
     protocol = 0x6558 if is_frame else 0x0800
     inside = gre(carried, protocol, csum=random.random() < 0.3, key=random.choice([None, 7]))
     kind = random.random()
+    if kind < 0.2:
+        packet = ipv4("192.0.2.1", "192.0.2.2", udp(50000, PORT, inside))
+        return packet if random.random() < 0.5 else packet[:26] + b"\0\0" + packet[28:]
     if kind < 0.6:
         return ipv4("192.0.2.1", "192.0.2.2", inside, protocol=47)
+    if kind < 0.7:
+        return ipv6("2001:db8::3", "2001:db8::4", udp(50000, PORT, inside))
     if kind < 0.8:
         return ipv6("2001:db8::3", "2001:db8::4", inside, next_header=47)
     return ipv6("2001:db8::3", "2001:db8::4", b"\x2f\0\4\1\4\1\1\0" + inside, next_header=60)
@@ -314,7 +324,8 @@ def tunnelled(random: Random, packet: bytes) -> bytes:
 def tunnel_size(data: bytes) -> int:
     """Bytes in front of the IP packet in a tunnel of `tunnelled`; 0: it is in none."""
     at = 20 if data[0] >> 4 == 4 else 40
-    if data[0] >> 4 == 6 and data[6] == 60 and data[40:41] == b"\x2f":
+    has_limit = data[0] >> 4 == 6 and data[6] == 60 and data[40:41] == b"\x2f"
+    if has_limit or data[at + 2 : at + 4] == PORT.to_bytes(2, "big"):
         at += 8
     elif data[9 if data[0] >> 4 == 4 else 6] != 47:
         return 0
@@ -358,6 +369,7 @@ def moved(offload: Offload, by: int) -> Offload:
         offload.csum_offset,
         offload.gso_type,
         offload.gso_size,
+        offload.header_size,
     )
 
 
@@ -375,10 +387,11 @@ def marks(random: Random, data: bytes) -> Offload:
         return good
     return Offload(
         random.random() < 0.7,
-        random.choice([good.csum_start, offset(random), 65535]),
+        random.choice([good.csum_start, good.csum_start, good.csum_start - front, offset(random), 65535]),
         random.choice([good.csum_offset, 6, 16, 0, 65535]),
-        random.choice([good.gso_type, 0, 1, 3, 4, 5, 0x81, 0x84, 0x85, 0x80, 2]),
-        random.choice([good.gso_size, 0, 1, 65535]),
+        random.choice([good.gso_type, good.gso_type, 0, 1, 3, 4, 5, 0x81, 0x84, 0x85, 0x80, 2]),
+        random.choice([good.gso_size, good.gso_size, 0, 1, 65535]),
+        random.choice([0, 0, 0, 1, len(data), len(data) + 1, 65535]),
     )
 
 
@@ -398,6 +411,12 @@ def packet(random: Random, packet_type: PacketType, flows: int) -> MemoryPacket:
     if offload.needs_csum and offload.csum_start < 60000:
         offload = moved(offload, front)
     return MemoryPacket(spoiled(random, frame), registers(random, flows), offload)
+
+
+def local(data: bytes, front: int, frame: bytes) -> MemoryPacket:
+    """The packet in a frame as a local sender leaves it, its checksum unfinished."""
+    left = unfinished(data)
+    return MemoryPacket(frame[:front] + left.data, offload=moved(left.offload, front))
 
 
 def stream(random: Random, packet_type: PacketType, flows: int) -> list[MemoryPacket]:
@@ -420,7 +439,12 @@ def stream(random: Random, packet_type: PacketType, flows: int) -> list[MemoryPa
             seq += len(chunk)
             ident = (ident + step) & 0xFFFF
             frame = data if packet_type == PacketType.L3 else ethernet(data)
-            own.append(MemoryPacket(spoiled(random, frame) if random.random() < 0.1 else frame, meta_))
+            if random.random() < 0.1:
+                own.append(MemoryPacket(spoiled(random, frame), meta_))
+            elif random.random() < 0.3:
+                own.append(replace(local(data, len(frame) - len(data), frame), meta=meta_))
+            else:
+                own.append(MemoryPacket(frame, meta_))
         found.append(own)
     mixed = []
     while found:

@@ -56,18 +56,29 @@ def test_a_rate_of_zero_is_no_bound(make_bench) -> None:  # type: ignore[no-unty
     assert bench.engine.port_stats(bench.a).upcalls == 300
 
 
-def test_upcall_actions_are_bounded_a_second_over_all_ports(make_bench) -> None:  # type: ignore[no-untyped-def]
+def test_upcall_actions_of_a_port_are_bounded_a_second(make_bench) -> None:  # type: ignore[no-untyped-def]
     bench = make_bench(action_rate=10)
     for port in (bench.x, bench.a):
         bench.flow(port, Upcall(1), Drop(POLICY))
-        bench.send(port, *[b"\1"] * 4)
+    bench.send(bench.x, *[b"\1"] * 60)
+    bench.send(bench.a, *[b"\1"] * 4)
     # Half a second's worth at once: five.  What is suppressed is not lost: no copy was made.
-    assert [bench.engine.port_stats(port).upcalls for port in (bench.x, bench.a)] == [4, 1]
-    assert bench.engine.worker_stats(0).actions_suppressed == 3
-    assert bench.drops(bench.a) == {"policy_rule": 4}
+    assert [bench.engine.port_stats(port).upcalls for port in (bench.x, bench.a)] == [5, 4]
+    assert bench.engine.worker_stats(0).actions_suppressed == 55
+    assert bench.drops(bench.x) == {"policy_rule": 60}
     bench.engine.set_clock(START_NS + SECOND)
     bench.send(bench.x, *[b"\1"] * 9)
-    assert bench.engine.port_stats(bench.x).upcalls == 9
+    assert bench.engine.port_stats(bench.x).upcalls == 10
+
+
+def test_a_port_that_is_added_starts_with_a_rate_of_its_own(make_bench) -> None:  # type: ignore[no-untyped-def]
+    bench = make_bench(action_rate=2)
+    for _ in range(3):
+        port = bench.memory()
+        bench.flow(port, Upcall(1), Drop(POLICY))
+        bench.send(port, *[b"\1"] * 2)
+        assert bench.engine.port_stats(port).upcalls == 1
+        bench.engine.remove_port(port)
 
 
 def test_a_copy_that_finds_its_line_full_is_dropped(make_bench) -> None:  # type: ignore[no-untyped-def]

@@ -274,3 +274,27 @@ def test_an_underlay_can_be_bridged_as_well(make_plane: MakePlane) -> None:
     other = MAC_A + MAC_B + b"\x08\0" + ipv4(B, A, b"y" * 20, protocol=99)
     plane.send("underlay", other, frame(MAC_B, MAC_A))
     assert plane.received("p2") == [other, frame(MAC_B, MAC_A)]
+
+
+def test_members_change_and_what_was_learned_of_the_others_stays(plane: Plane) -> None:
+    plane.port("p4", L2)
+    plane.send("p1", frame(MAC_A, TO_ALL))
+    plane.send("p2", frame(MAC_B, TO_ALL))
+    plane.send("p1", frame(MAC_A, MAC_B))
+    reached(plane)
+    forwarding, upcalls = plane.datapath.forwarding, plane.upcalls
+    forwarding.change_bridge("br0", ("p1", "p2", "p4"), 60)
+    plane.datapath.revalidate()
+    assert set(forwarding.bridges["br0"].stations) == {MAC_A, MAC_B}
+    plane.send("p1", frame(MAC_A, MAC_B))
+    assert reached(plane, "p1", "p2", "p3", "p4") == {"p2": 1}
+    plane.send("p1", frame(MAC_A, TO_ALL))
+    assert reached(plane, "p1", "p2", "p3", "p4") == {"p2": 1, "p4": 1}
+    assert plane.upcalls == upcalls
+    plane.send("p3", frame(MAC_A, TO_ALL))
+    assert plane.drops("p3") == {"no_forwarding": 1}
+    forwarding.change_bridge("br0", ("p2", "p4"), 60)
+    plane.datapath.revalidate()
+    assert set(forwarding.bridges["br0"].stations) == {MAC_B}
+    plane.send("p2", frame(MAC_B, MAC_A))
+    assert reached(plane, "p1", "p2", "p3", "p4") == {"p4": 1}

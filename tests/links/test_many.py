@@ -6,12 +6,12 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from tests.plane import L2, L3, MAC_A, A, MakePlane, Plane
+from tests.plane import L2, L3, MAC_A, MAC_B, A, MakePlane, Plane
 from vdp.forwarding.routes import Route
 from vdp.links.gre_tunnel import GreTunnel
 from vdp.packet import Packet
 from vdp.testing.builders import ETH_IPV4, IP_GRE, ethernet, gre, ipv4, udp
-from vdp.testing.paths import StaticPaths
+from vdp.testing.paths import NEXT_HOP_MAC, StaticPaths
 
 COUNT = 200
 REMOTE = IPv4Address("10.0.0.1")
@@ -52,10 +52,10 @@ def test_only_the_links_that_follow_a_way_are_told_of_it(
     datapath = plane.datapath
     way = datapath.links["g7"].way
     assert way is not None
-    datapath._path_changed(way, None)
+    datapath._path_changed(way, None, ("path", way))
     assert told == ["g7"]
     plane.remove_link("g7")
-    datapath._path_changed(way, None)
+    datapath._path_changed(way, None, ("path", way))
     assert told == ["g7"]
 
 
@@ -67,6 +67,63 @@ def test_a_changed_link_follows_its_new_way_only(plane: Plane) -> None:
     assert link.way != before
     assert plane.datapath._followers[link.way] == {link}
     assert before not in plane.datapath._followers
+
+
+def test_another_mac_address_of_a_next_hop_has_nothing_traced_again(
+    plane: Plane, paths: StaticPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def outgoing_macs() -> set[bytes]:
+        for number in range(COUNT):
+            plane.send("lan", outgoing(number))
+        return {frame[:6] for frame in plane.received("underlay")}
+
+    assert outgoing_macs() == {NEXT_HOP_MAC}
+    traced: list[int] = []
+    trace = plane.datapath.trace
+    monkeypatch.setattr(
+        plane.datapath, "trace", lambda port, *rest: traced.append(port) or trace(port, *rest)
+    )
+    monkeypatch.setattr("vdp.testing.paths.NEXT_HOP_MAC", MAC_B)
+    plane._runner.run(plane.datapath.paths.refresh())
+    assert outgoing_macs() == {MAC_B}
+    assert traced == []
+    path = plane.datapath.links["g7"].path  # type: ignore[attr-defined]
+    assert path.destination_mac == MAC_B
+    paths.mtu = 1400
+    plane._runner.run(plane.datapath.paths.refresh())
+    assert outgoing_macs() == {MAC_B}
+    assert set(traced) == {plane.datapath.number_of("lan")}
+
+
+def test_what_comes_in_does_not_rest_on_the_way_back(plane: Plane, paths: StaticPaths) -> None:
+    outer = ipv4(str(REMOTE), A, gre(inner(0), ETH_IPV4), protocol=IP_GRE)
+    plane.send("underlay", ethernet(outer, to=MAC_A.hex(":")))
+    (flow,) = plane.flows("underlay")
+    paths.unreachable.add(REMOTE)
+    plane._runner.run(plane.datapath.paths.refresh())
+    (after,) = plane.flows("underlay")
+    assert after is flow
+
+
+def test_headers_of_next_hops_come_and_go_with_the_ways(plane: Plane, paths: StaticPaths) -> None:
+    hops = plane.datapath.paths._next_hops
+    assert len(hops) == COUNT
+    for number in range(10):
+        plane.remove_link(f"g{number}")
+    plane.datapath.forget_unused_paths()
+    assert len(hops) == COUNT - 10
+    assert plane.engine.new_header(b"free") <= COUNT
+
+
+def test_headers_stay_as_long_as_flows_may_go_by_them(plane: Plane, paths: StaticPaths) -> None:
+    """While a plugin is exchanged, flows go on as they are, also by a way that is not known any more."""
+    plane.send("lan", outgoing(0))
+    hops = plane.datapath.paths._next_hops
+    with plane.datapath.slowpath.halted():
+        plane.remove_link("g1")
+        plane.datapath.forget_unused_paths()
+        assert len(hops) == COUNT
+    assert len(hops) == COUNT - 1
 
 
 def test_tunnels_share_their_masks(plane: Plane) -> None:

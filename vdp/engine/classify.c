@@ -33,10 +33,10 @@ static int add_subtable(struct vdp_worker *worker, struct vdp_classifier *classi
         classifier->subtables = grown;
         classifier->size = size;
     }
-    struct vdp_subtable *made = malloc(sizeof *made);
+    struct vdp_subtable *made = vdp_slab_take(worker->slab, sizeof *made);
     struct vdp_entry *entries = vdp_alloc_lines(FIRST_ENTRIES * sizeof *entries);
     if (!made || !entries) {
-        free(made);
+        vdp_slab_give(worker->slab, made, sizeof *made);
         free(entries);
         return -ENOMEM;
     }
@@ -60,7 +60,7 @@ static void remove_subtable(struct vdp_worker *worker, struct vdp_classifier *cl
     worker->stats.masks--;
     vdp_shared_give(worker->flows->shared, subtable->mask);
     free(subtable->entries);
-    free(subtable);
+    vdp_slab_give(worker->slab, subtable, sizeof *subtable);
 }
 
 static void enter(struct vdp_subtable *subtable, struct vdp_flow *flow)
@@ -129,8 +129,7 @@ static bool duplicate(const struct vdp_subtable *subtable, const struct vdp_flow
 static struct vdp_flow *new_flow(const struct vdp_worker *worker, const struct vdp_match *match,
                                  const struct vdp_mask *mask)
 {
-    struct vdp_flow *flow =
-        vdp_alloc_lines(sizeof(struct vdp_flow) + mask->word_count * sizeof(uint64_t));
+    struct vdp_flow *flow = vdp_slab_take(worker->slab, vdp_flow_size(mask));
 
     if (!flow)
         return NULL;
@@ -151,7 +150,7 @@ int vdp_classifier_insert(struct vdp_worker *worker, struct vdp_queue *queue,
     struct vdp_mask wanted;
 
     if (!queue->classifier)
-        queue->classifier = vdp_alloc_lines(sizeof *queue->classifier);
+        queue->classifier = vdp_slab_take(worker->slab, sizeof *queue->classifier);
     if (!queue->classifier)
         return -ENOMEM;
     vdp_mask_compress(match, &wanted);
@@ -181,7 +180,7 @@ int vdp_classifier_insert(struct vdp_worker *worker, struct vdp_queue *queue,
         *inserted = flow;
         return 0;
     }
-    free(flow);
+    vdp_slab_give(worker->slab, flow, vdp_flow_size(mask));
     if (!subtable->flow_count)
         remove_subtable(worker, queue->classifier, subtable);
     return result;
@@ -194,16 +193,16 @@ void vdp_classifier_remove(struct vdp_worker *worker, struct vdp_queue *queue, s
     leave(subtable, flow);
     if (queue->classifier->previous == flow)
         queue->classifier->previous = NULL;
+    vdp_shared_give(worker->flows->shared, flow->program);
+    vdp_slab_give(worker->slab, flow, vdp_flow_size(flow->mask));
     if (!--subtable->flow_count)
         remove_subtable(worker, queue->classifier, subtable);
-    vdp_shared_give(worker->flows->shared, flow->program);
-    free(flow);
 }
 
-void vdp_classifier_free(struct vdp_queue *queue)
+void vdp_classifier_free(struct vdp_worker *worker, struct vdp_queue *queue)
 {
     if (queue->classifier)
         free(queue->classifier->subtables);
-    free(queue->classifier);
+    vdp_slab_give(worker->slab, queue->classifier, sizeof *queue->classifier);
     queue->classifier = NULL;
 }

@@ -64,15 +64,21 @@ void vdp_counter_add(struct vdp_worker *worker, uint32_t counter, uint64_t bytes
 
 int vdp_counters_open(struct vdp_engine *engine)
 {
-    engine->counter_ids = calloc(1, sizeof *engine->counter_ids);
-    engine->state_ids = calloc(1, sizeof *engine->state_ids);
-    if (!engine->counter_ids || !engine->state_ids)
-        return -ENOMEM;
-    engine->counter_ids->next = engine->state_ids->next = 1;
-    return 0;
+    engine->counter_ids = vdp_ids_new();
+    engine->state_ids = vdp_ids_new();
+    return engine->counter_ids && engine->state_ids ? 0 : -ENOMEM;
 }
 
-static void ids_free(struct vdp_ids *ids)
+struct vdp_ids *vdp_ids_new(void)
+{
+    struct vdp_ids *ids = calloc(1, sizeof *ids);
+
+    if (ids)
+        ids->next = 1;
+    return ids;
+}
+
+void vdp_ids_free(struct vdp_ids *ids)
 {
     if (ids)
         free(ids->free);
@@ -85,8 +91,8 @@ void vdp_counters_close(struct vdp_engine *engine)
         for (uint32_t w = 0; w < engine->config.workers; w++)
             free(engine->workers[w].counters[i]);
     }
-    ids_free(engine->counter_ids);
-    ids_free(engine->state_ids);
+    vdp_ids_free(engine->counter_ids);
+    vdp_ids_free(engine->state_ids);
     free(engine->counter_base);
 }
 

@@ -7,6 +7,8 @@
 int vdp_counters_open(struct vdp_engine *engine);
 void vdp_counters_close(struct vdp_engine *engine);
 
+struct vdp_ids *vdp_ids_new(void); /* NULL where there is no memory */
+void vdp_ids_free(struct vdp_ids *ids);
 /* An id that is free, from 1 on, or -ENOSPC. */
 int vdp_ids_take(struct vdp_ids *ids);
 /* -ENOENT when it is not in use. */

@@ -2,6 +2,10 @@
 #include "counter.h"
 #include "state.h"
 #include "flow.h"
+#include "group.h"
+#include "stage.h"
+#include "tap.h"
+#include "header.h"
 #include "upcall.h"
 #include "worker.h"
 
@@ -91,6 +95,8 @@ int vdp_engine_new(const struct vdp_engine_config *config, struct vdp_engine **m
         result = -EIO;
     if (result == 0)
         result = vdp_counters_open(engine);
+    if (result == 0)
+        result = vdp_headers_open(engine);
     for (uint32_t i = 0; engine->workers && i < engine->config.workers; i++)
         engine->workers[i].epoll_fd = engine->workers[i].wake_fd = -1;
     for (uint32_t i = 0; i < engine->config.workers && result == 0; i++)
@@ -109,6 +115,7 @@ static void close_worker(struct vdp_worker *worker)
     vdp_flow_table_free(worker);
     vdp_pool_free(worker);
     free(worker->queues);
+    vdp_timing_free(worker);
     vdp_worker_close(worker);
 }
 
@@ -123,6 +130,9 @@ void vdp_engine_free(struct vdp_engine *engine)
     if (engine->workers) {
         vdp_states_close(engine);
         vdp_counters_close(engine);
+        vdp_groups_close(engine);
+        vdp_taps_close(engine);
+        vdp_headers_close(engine);
         for (uint32_t i = 0; i < engine->config.workers; i++)
             close_worker(&engine->workers[i]);
     }
@@ -141,6 +151,7 @@ int vdp_engine_start(struct vdp_engine *engine)
 
     if (engine->started)
         return -EBUSY;
+    vdp_ports_opened(engine);
     for (; started < engine->config.workers && result == 0; started++)
         result = vdp_worker_start(&engine->workers[started]);
     if (result < 0) {
@@ -168,6 +179,7 @@ int vdp_engine_poll(struct vdp_engine *engine)
 
     if (engine->started)
         return -EBUSY;
+    vdp_ports_opened(engine);
     for (uint32_t i = 0; i < engine->config.workers; i++)
         received += vdp_worker_iterate(&engine->workers[i], false);
     return received;

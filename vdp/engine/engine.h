@@ -10,8 +10,8 @@
  * engine is not started, the caller is the worker.  Functions are to be called from
  * one control thread at a time.
  *
- * Errors: negative errno.  -ENODEV: no such port or worker; -ENOENT: no such flow, counter
- * or state; -EEXIST: a flow of that very match is there; -EBUSY: not while it is started;
+ * Errors: negative errno.  -ENODEV: no such port or worker; -ENOENT: no such flow, counter,
+ * state, header or group; -EEXIST: a flow of that very match is there; -EBUSY: not while it is started;
  * -EINVAL: arguments that contradict themselves or the limits.  Byte order: packet bytes and meta are as on the wire
  * (big-endian); all struct fields are the host's.
  *
@@ -37,7 +37,12 @@ enum vdp_limit {
     VDP_MAX_REASONS = 128,   /* drop reasons, the engine's and the plugins' */
     VDP_MAX_WORKERS = 16,
     VDP_MAX_SEQUENCE_WINDOW = 1024, /* numbers that may come late */
+    VDP_MAX_HEADER = 16,     /* bytes of a header */
+    VDP_MAX_GROUPS = 4096,
+    VDP_MAX_GROUP_LINE = 256, /* packets that wait for their turn to be copied */
     VDP_MAX_DEPTH = 8,       /* passages through cells (and looping ports) */
+    VDP_MAX_TAPS = 8,        /* open at the same time */
+    VDP_MAX_FILTER = 4096,   /* instructions of a tap's filter (BPF_MAXINSNS) */
     VDP_NAME_SIZE = 32
 };
 
@@ -79,9 +84,9 @@ enum vdp_port_feature {
     VDP_F_TSO6 = 8,
     VDP_F_USO = 16,
     VDP_F_GRE_TSO = 32  /* what TSO4 and TSO6 say, also in GRE: IPv4 without options or IPv6
-                           (with a tunnel encapsulation limit perhaps), GRE with a key, and with
-                           a checksum where all segments are of one size; an IP packet or
-                           an untagged frame */
+                           (with a tunnel encapsulation limit perhaps), UDP or not, GRE, with a
+                           key or not; checksums where all segments are of one size; an IP
+                           packet or an untagged frame */
 };
 
 struct vdp_engine;
@@ -94,8 +99,8 @@ struct vdp_engine_config {
     uint32_t upcall_queue;   /* packets per port waiting for the slow path (512) */
     uint32_t upcall_rate;    /* misses a second and port taken up; 0: no bound (5000);
                                 burst: a second's worth */
-    uint32_t action_rate;    /* UPCALL actions a second and worker, all ports; 0: no bound
-                                (100); burst: half a second's worth, at least 1 */
+    uint32_t action_rate;    /* UPCALL actions a second, for each in-port and worker; 0: no
+                                bound (100); burst: half a second's worth, at least 1 */
     uint32_t poll_us;        /* a worker polls at most that long before it sleeps; 0: never */
     uint32_t hold_us;        /* a cell waits at most that long for more of an open flow; 0: it is
                                 flushed after each batch.  Workers that are started only */
@@ -107,8 +112,13 @@ struct vdp_port_config {
     uint32_t features;       /* enum vdp_port_feature, or'ed */
     uint32_t mtu;            /* of an L3 packet on it; only for checks of TSO */
     uint32_t tx_queue;       /* packets that may wait for the kernel (1024) */
-    uint32_t fd_count;       /* queues; queue i belongs to worker i % workers */
+    uint32_t fd_count;       /* queues; queue i belongs to worker i % workers, and worker i sends
+                                by queue i % fd_count; of IP and IP6, whose sockets are of one
+                                protocol each, all workers send by the first */
     int32_t fd[VDP_MAX_WORKERS]; /* stay the caller's to close, after vdp_port_remove */
+    uint32_t send_count;     /* of PACKET: worker i sends by send_fd i, where there is one: a packet
+                                socket that only sends, or an AF_XDP socket that is not bound yet */
+    int32_t send_fd[VDP_MAX_WORKERS];
     char name[VDP_NAME_SIZE];
 };
 
@@ -132,17 +142,20 @@ struct vdp_port_stats {
                                         SEGMENT and FRAGMENT */
     uint64_t dropped;                /* lost before an output took it */
     uint64_t consumed;               /* taken by the slow path, on purpose */
-    uint64_t held;                   /* waiting for the slow path now */
+    uint64_t held;                   /* waiting now: for the slow path, or a group's copies */
     uint64_t tx_packets, tx_bytes, tx_segments;
     uint64_t tx_dropped;             /* lost after: port_down, tx_queue_full, tx_error,
                                         packet_type, cell_full, protocol_unsupported,
-                                        gso_unsupported */
+                                        gso_unsupported, vnet_hdr_invalid */
     uint64_t upcalls;                /* packets sent to the slow path */
     uint64_t misses;                 /* what the classifier found no flow for */
     uint64_t refused;                /* super-packets that the kernel did not take whole: sent
                                         in parts */
     int32_t error;                   /* last errno of its I/O, 0 when fine */
     uint32_t up;
+    uint32_t refuses;                /* enum vdp_port_feature: super-packets that the kernel keeps
+                                        refusing, and is not offered any more until the port is
+                                        set up */
     uint32_t rx_ring;                /* frames that fit the receive ring of a queue; 0: it
                                         receives by system calls */
 };
@@ -246,10 +259,21 @@ enum vdp_op {
     VDP_OP_UDP_CHECKSUM = 25, /* a 4 or 6: IP version, b offset of the IP header, c of the UDP
                              header: its checksum is left unfinished, for the output or a
                              SEGMENT without VDP_F_CSUM to finish; one inside is finished
-                             before.  A super-packet is dropped: gso_unsupported */
+                             before.  Of a TCP super-packet behind it, it becomes that of each
+                             of the segments, but for a shorter one; another super-packet is
+                             dropped: gso_unsupported */
     VDP_OP_REQUIRE_UDP = 26, /* a 4 or 6, or'ed with VDP_UDP_ZERO; b and c as above, d else: the
-                             UDP checksum is wrong, or zero and VDP_UDP_ZERO is not there */
-    VDP_OP_COUNT_OPS = 27
+                             UDP checksum is wrong, or zero and VDP_UDP_ZERO is not there.  In
+                             front of a super-packet it is not wrong, as with REQUIRE_CHECKSUM */
+    VDP_OP_GROUP = 27,    /* b group, c a port that gets none (0: all get one): a copy each to
+                             the ports of a group, as OUTPUT sends it.  Ends.  The packet gets
+                             in line with up to VDP_MAX_GROUP_LINE others of its worker
+                             (group_queue_full), but no more than an eighth of the pool; an
+                             iteration makes VDP_BATCH copies, and none while upcalls hold a
+                             quarter of the pool.  It is counted as held meanwhile */
+    VDP_OP_HEADER = 28,   /* b offset: the bytes of header c are written there; without such a
+                             header dropped: handler_error */
+    VDP_OP_COUNT_OPS = 29
 };
 enum vdp_segment_rule { VDP_SEGMENT_EQUAL = 0x100 };
 enum vdp_udp_rule { VDP_UDP_ZERO = 16 /* a checksum of zero, which stands for none, passes */ };
@@ -321,7 +345,89 @@ struct vdp_worker_stats {
     uint32_t flows, masks, packets_free, packets_total;
 };
 
+/* What a worker does; while it is timed, each moment is one stage's. */
+enum vdp_stage {
+    VDP_STAGE_WAIT = 0,     /* for packets: asleep, or polling */
+    VDP_STAGE_RECEIVE = 1,  /* from the kernel */
+    VDP_STAGE_LOOKUP = 2,   /* which flows packets belong to */
+    VDP_STAGE_EXECUTE = 3,  /* flows' programs, up to an output's queue or into a cell */
+    VDP_STAGE_CELLS = 4,    /* taking out of cells what they have joined */
+    VDP_STAGE_COPY = 5,     /* to the ports of groups */
+    VDP_STAGE_TRANSMIT = 6, /* to the kernel */
+    VDP_STAGE_CONTROL = 7,  /* what the control side asks for: resolutions, statistics */
+    VDP_STAGES = 8
+};
+
+/* Why nothing more was joined to a packet in a cell. */
+enum vdp_close {
+    VDP_CLOSE_FLUSH = 0,    /* the batch was over */
+    VDP_CLOSE_LAST = 1,     /* the last one was short, or had PSH, FIN or the like */
+    VDP_CLOSE_FULL = 2,     /* as many segments or bytes as a super-packet may have */
+    VDP_CLOSE_DIFFERS = 3,  /* the next one did not follow it: another number, header or checksum */
+    VDP_CLOSE_ROOM = 4,     /* more flows at once than a cell holds open */
+    VDP_CLOSE_FRAGMENT = 5, /* a fragment came */
+    VDP_CLOSES = 6
+};
+enum { VDP_BATCH_SIZES = 7 };
+
+struct vdp_stage_time { uint64_t ns, batches, packets; };
+
+struct vdp_worker_times {
+    uint64_t ns;                           /* for which it was timed */
+    struct vdp_stage_time stages[VDP_STAGES];
+    uint64_t batch_sizes[VDP_BATCH_SIZES]; /* receipts of 1, 2, up to 4, 8, 16, 32, 64 packets */
+    uint64_t cells_closed[VDP_CLOSES];     /* since the engine was made, timed or not */
+};
+
 struct vdp_count { uint64_t packets, bytes; };
+
+/* Where a tap sees packets; one or'ed with others, of a tap's config.points. */
+enum vdp_tap_point {
+    VDP_TAP_RX = 1,      /* received by a port, before anything happens to it */
+    VDP_TAP_UPCALL = 2,  /* in line for the slow path; port: in_port */
+    VDP_TAP_DECAP = 4,   /* taken by a cell (`port`), before it is joined to others */
+    VDP_TAP_ENCAP = 8,   /* at an ACCOUNT: given to a link, before its headers; port: in_port */
+    VDP_TAP_TX = 16,     /* sent by a port, and the kernel has it */
+    VDP_TAP_DROP = 32,   /* lost; port: whom the loss is charged to */
+    VDP_TAP_ALL = 63
+};
+
+/* An instruction of classic BPF (struct sock_filter). */
+struct vdp_tap_instruction {
+    uint16_t code;
+    uint8_t jt, jf;
+    uint32_t k;
+};
+
+/* Which packets, at which points; 0 of a filter: whatever it is. */
+struct vdp_tap_config {
+    uint32_t points;     /* enum vdp_tap_point, or'ed */
+    uint32_t follow;     /* 1: the filters choose packets where they are first seen (received, or
+                            made by the control side), which are then shown at all points */
+    uint32_t most;       /* packets to follow; 0: no bound */
+    uint32_t snap;       /* bytes to copy of each, at most */
+    uint32_t ring_bytes; /* room for a worker's copies that were not read yet, at least */
+    uint32_t port;       /* the record's */
+    uint32_t link, link_counter; /* a cell: in_port, or port; or the packet's counter */
+    uint64_t reasons[2]; /* bits of VDP_MAX_REASONS: of drops only those; all 0: any */
+    uint32_t filter_count[2]; /* by enum vdp_packet_type; 0: all packets of that type */
+    const struct vdp_tap_instruction *filter[2];
+};
+
+/* In front of a packet's bytes, which are filled up to a multiple of 8. */
+struct vdp_tap_record {
+    uint64_t time_ns;    /* CLOCK_REALTIME */
+    uint64_t flow;       /* whose program ran last on it; 0: none yet */
+    uint32_t packet, worker; /* its number on that worker, from where it is first seen on, and of
+                                all copies and segments of it; 0 of no packet */
+    uint32_t point, port, in_port;
+    uint32_t counter;    /* ACCOUNT's `sent`, of the link that it was given to last; 0: none */
+    uint32_t reason;     /* of a drop */
+    uint32_t packet_type, length, captured;
+    uint32_t segments, gso_type, gso_size, needs_csum;
+};
+
+struct vdp_tap_loss { uint32_t point, port; uint64_t packets; };
 
 /* What a memory port carries besides bytes: a virtio_net_hdr's content. */
 struct vdp_offload {
@@ -337,8 +443,8 @@ int vdp_engine_new(const struct vdp_engine_config *config, struct vdp_engine **e
 void vdp_engine_free(struct vdp_engine *engine); /* stops it first; fds stay open */
 int vdp_engine_start(struct vdp_engine *engine); /* one thread a worker */
 int vdp_engine_stop(struct vdp_engine *engine);  /* joins them */
-int vdp_engine_poll(struct vdp_engine *engine);  /* one iteration of each worker, on the
-                                                    caller, not started; packets received */
+int vdp_engine_poll(struct vdp_engine *engine);  /* one iteration of each worker, on the caller, not
+                                                    started; packets received, groups' copies */
 void vdp_engine_set_clock(struct vdp_engine *engine, uint64_t now_ns); /* 0: the real one */
 uint64_t vdp_engine_clock(struct vdp_engine *engine);
 int vdp_engine_event_fd(struct vdp_engine *engine); /* readable when upcalls wait or a
@@ -373,6 +479,25 @@ int vdp_state_free(struct vdp_engine *engine, uint32_t state);
 int vdp_state_read(struct vdp_engine *engine, uint32_t state, uint32_t *number);
 int vdp_state_write(struct vdp_engine *engine, uint32_t state, uint32_t number); /* as if just
                              made: none came in.  A packet that is being looked at may miss it */
+/* 1: REQUIRE_SEQUENCE by that rule would let worker 0's next packet pass, with that number and
+ * `waited` for the slow path or not; 0: it would not.  Nothing changes. */
+int vdp_state_judge(struct vdp_engine *engine, uint32_t state, uint32_t sequence, uint32_t rule,
+                    int waited);
+
+/* Headers: 1 to VDP_MAX_HEADER bytes that programs have in common, such as the MAC addresses of a
+ * next hop (struct hh_cache).  Other bytes are in force at once; no packet gets a mixture. */
+int vdp_header_new(struct vdp_engine *engine, const uint8_t *bytes, uint32_t size); /* an id */
+int vdp_header_write(struct vdp_engine *engine, uint32_t header, const uint8_t *bytes, uint32_t size);
+int vdp_header_free(struct vdp_engine *engine, uint32_t header);
+/* The bytes of a header, as they are at this moment: how many, 0 where there is no such header. */
+uint32_t vdp_header_read(struct vdp_engine *engine, uint32_t header, uint8_t bytes[VDP_MAX_HEADER]);
+
+/* Groups: ports that a packet is copied to (OpenFlow's group type all).  An id from 1 on, or
+ * -ENOSPC.  A packet that is being copied while its group is written may miss ports; while
+ * it is freed, it is dropped: no_port. */
+int vdp_group_new(struct vdp_engine *engine, const uint32_t *ports, uint32_t count);
+int vdp_group_write(struct vdp_engine *engine, uint32_t group, const uint32_t *ports, uint32_t count);
+int vdp_group_free(struct vdp_engine *engine, uint32_t group);
 
 int vdp_program_check(const struct vdp_program *program); /* 0 or -EINVAL: pure */
 int64_t vdp_flow_install(struct vdp_engine *engine, uint32_t worker,
@@ -397,6 +522,21 @@ int vdp_packet_execute(struct vdp_engine *engine, uint32_t worker, uint32_t in_p
                        const struct vdp_program *program);
 
 int vdp_worker_read(struct vdp_engine *engine, uint32_t worker, struct vdp_worker_stats *stats);
+/* How long its stages took, since timing began.  Timing goes on, begins, or ends with this look. */
+int vdp_worker_time(struct vdp_engine *engine, uint32_t worker, uint32_t goes_on,
+                    struct vdp_worker_times *times);
+
+/* Taps: packets' copies for who looks on.  An id from 1 on; -ENOSPC: VDP_MAX_TAPS are open;
+ * -EINVAL: no points, a filter that might not end or reads what it can not, more than 256 MiB. */
+int vdp_tap_open(struct vdp_engine *engine, const struct vdp_tap_config *config);
+int vdp_tap_close(struct vdp_engine *engine, uint32_t tap);
+/* Take the oldest records of a worker, whole ones, as many as fit `size` (128 KiB or more); how
+ * many bytes.  Never waits, nor does the worker: what finds no room is lost. */
+int vdp_tap_read(struct vdp_engine *engine, uint32_t tap, uint32_t worker, uint8_t *bytes,
+                 uint32_t size);
+/* What was lost so, by point and port (0, 0: of more places than are told apart); how many. */
+int vdp_tap_losses(struct vdp_engine *engine, uint32_t tap, uint32_t worker,
+                   struct vdp_tap_loss *losses, uint32_t size);
 /* cffi:end */
 
 #endif

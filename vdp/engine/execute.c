@@ -2,11 +2,14 @@
  *
  * An action returns NEXT, ELSE (go on at its `d`), or the reason under which the packet
  * is dropped.  The program was checked (program.c); the packet is checked here, access by
- * access.  DROP, OUTPUT and a SEGMENT or FRAGMENT that cuts end the run. */
+ * access.  DROP, OUTPUT, GROUP and a SEGMENT or FRAGMENT that cuts end the run. */
 #include "checksum.h"
 #include "flow.h"
+#include "group.h"
+#include "header.h"
 #include "offload.h"
 #include "order.h"
+#include "tap.h"
 #include "udp.h"
 #include "upcall.h"
 
@@ -145,6 +148,20 @@ static uint32_t state_number(struct vdp_worker *worker, struct vdp_packet *packe
     if (!state)
         return VDP_REASON_handler_error;
     vdp_store_be32(packet->data + action->b, vdp_state_number(state) + action->d);
+    return NEXT;
+}
+
+static uint32_t write_header(struct vdp_worker *worker, struct vdp_packet *packet,
+                             const struct vdp_action *action)
+{
+    uint8_t bytes[VDP_MAX_HEADER];
+    uint32_t size = vdp_header_read(worker->engine, action->c, bytes);
+
+    if (!size)
+        return VDP_REASON_handler_error;
+    if (!vdp_packet_has(packet, action->b, size))
+        return VDP_REASON_parse_truncated;
+    memcpy(packet->data + action->b, bytes, size);
     return NEXT;
 }
 
@@ -302,6 +319,8 @@ static void account(struct vdp_worker *worker, struct vdp_packet *packet,
                     const struct vdp_action *action)
 {
     vdp_account_sent(worker, packet);
+    packet->mark.counter = action->b;
+    vdp_tap_packet(worker, VDP_TAP_ENCAP, packet->in_port, packet);
     packet->account =
         (struct vdp_account){.sent = action->b,
                              .lost = action->c,
@@ -317,7 +336,7 @@ static uint32_t meta_load(struct vdp_packet *packet, const struct vdp_action *ac
     return NEXT;
 }
 
-static void output(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t port)
+void vdp_execute_output(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t port)
 {
     struct vdp_queue *queue = vdp_worker_queue(worker, port);
     struct vdp_queue *origin = vdp_worker_queue(worker, packet->in_port);
@@ -347,7 +366,7 @@ static void run_copy(struct vdp_worker *worker, const struct vdp_compiled *progr
         vdp_execute(worker, program, copied, target);
     } else if (origin) {
         vdp_stat_add(&origin->stats.dropped, 1);
-        vdp_queue_count_drop(origin, VDP_REASON_no_buffer);
+        vdp_queue_count_drop(origin, packet, VDP_REASON_no_buffer);
     }
 }
 
@@ -370,7 +389,7 @@ static void run_segment(void *context, struct vdp_packet *segment)
         vdp_execute(rest->worker, rest->program, segment, rest->start);
     } else if (origin) {
         vdp_stat_add(&origin->stats.dropped, 1);
-        vdp_queue_count_drop(origin, VDP_REASON_no_buffer);
+        vdp_queue_count_drop(origin, NULL, VDP_REASON_no_buffer);
     }
 }
 
@@ -431,83 +450,30 @@ static bool fragment(struct vdp_worker *worker, const struct vdp_compiled *progr
     return false;
 }
 
-/* One action that neither ends the run nor makes other packets. */
-static uint32_t act(struct vdp_worker *worker, const struct vdp_compiled *program,
-                    struct vdp_packet *packet, const struct vdp_action *action)
-{
-    switch (action->op) {
-    case VDP_OP_PULL:
-        return pull(packet, action);
-    case VDP_OP_PUSH:
-        return push(packet, action, vdp_compiled_blob(program));
-    case VDP_OP_SET:
-        return set(packet, action, vdp_compiled_blob(program));
-    case VDP_OP_COPY:
-        return copy(packet, action);
-    case VDP_OP_LENGTH:
-        return set_length(packet, action);
-    case VDP_OP_ID:
-        return number(worker, packet, action, 2);
-    case VDP_OP_SEQUENCE:
-        return number(worker, packet, action, 4);
-    case VDP_OP_STATE:
-        return state_number(worker, packet, action);
-    case VDP_OP_CHECKSUM:
-        return checksum(packet, action);
-    case VDP_OP_HASH:
-        return hash(packet, action);
-    case VDP_OP_UDP_CHECKSUM:
-        return vdp_udp_leave_checksum(packet, action->a, action->b, action->c);
-    case VDP_OP_REQUIRE_UDP:
-        return require_udp(packet, action);
-    case VDP_OP_TRIM:
-        return trim(packet, action);
-    case VDP_OP_REQUIRE_CHECKSUM:
-        return require_checksum(packet, action);
-    case VDP_OP_REQUIRE_LENGTH:
-        return require_length(packet, action);
-    case VDP_OP_REQUIRE_SEQUENCE:
-        return require_sequence(worker, packet, action);
-    case VDP_OP_TTL:
-        return ttl(packet, action);
-    case VDP_OP_COUNT:
-        count(worker, packet, action);
-        return NEXT;
-    case VDP_OP_ACCOUNT:
-        account(worker, packet, action);
-        return NEXT;
-    case VDP_OP_UPCALL:
-        if (!action->a || spend(worker, action->c))
-            vdp_upcall_copy(worker, packet, action->b);
-        return NEXT;
-    case VDP_OP_META:
-        vdp_store_be32(packet->meta + 4 * action->a, action->b);
-        return NEXT;
-    case VDP_OP_META_LOAD:
-        return meta_load(packet, action);
-    default:
-        return VDP_REASON_handler_error;
-    }
-}
-
+/* The run of a program: each action's end goes back to the one switch, so that an action costs
+ * one jump. */
 void vdp_execute(struct vdp_worker *worker, const struct vdp_compiled *program,
                  struct vdp_packet *packet, uint32_t start)
 {
+    const uint8_t *blob = vdp_compiled_blob(program);
     uint32_t at = start, result;
 
     for (;;) {
         const struct vdp_action *action = &program->actions[at];
 
+        result = NEXT;
         switch (action->op) {
         case VDP_OP_DROP:
             vdp_packet_drop(worker, packet, action->b);
             return;
         case VDP_OP_OUTPUT:
-            output(worker, packet, action->b);
+            vdp_execute_output(worker, packet, action->b);
+            return;
+        case VDP_OP_GROUP:
+            vdp_group_enter(worker, packet, action->b, action->c);
             return;
         case VDP_OP_CLONE:
             run_copy(worker, program, packet, action->b);
-            result = NEXT;
             break;
         case VDP_OP_SEGMENT:
             if (segment(worker, program, packet, at, &result))
@@ -517,8 +483,78 @@ void vdp_execute(struct vdp_worker *worker, const struct vdp_compiled *program,
             if (fragment(worker, program, packet, at, &result))
                 return;
             break;
+        case VDP_OP_PULL:
+            result = pull(packet, action);
+            break;
+        case VDP_OP_PUSH:
+            result = push(packet, action, blob);
+            break;
+        case VDP_OP_SET:
+            result = set(packet, action, blob);
+            break;
+        case VDP_OP_COPY:
+            result = copy(packet, action);
+            break;
+        case VDP_OP_LENGTH:
+            result = set_length(packet, action);
+            break;
+        case VDP_OP_ID:
+            result = number(worker, packet, action, 2);
+            break;
+        case VDP_OP_SEQUENCE:
+            result = number(worker, packet, action, 4);
+            break;
+        case VDP_OP_STATE:
+            result = state_number(worker, packet, action);
+            break;
+        case VDP_OP_HEADER:
+            result = write_header(worker, packet, action);
+            break;
+        case VDP_OP_CHECKSUM:
+            result = checksum(packet, action);
+            break;
+        case VDP_OP_HASH:
+            result = hash(packet, action);
+            break;
+        case VDP_OP_UDP_CHECKSUM:
+            result = vdp_udp_leave_checksum(packet, action->a, action->b, action->c);
+            break;
+        case VDP_OP_REQUIRE_UDP:
+            result = require_udp(packet, action);
+            break;
+        case VDP_OP_TRIM:
+            result = trim(packet, action);
+            break;
+        case VDP_OP_REQUIRE_CHECKSUM:
+            result = require_checksum(packet, action);
+            break;
+        case VDP_OP_REQUIRE_LENGTH:
+            result = require_length(packet, action);
+            break;
+        case VDP_OP_REQUIRE_SEQUENCE:
+            result = require_sequence(worker, packet, action);
+            break;
+        case VDP_OP_TTL:
+            result = ttl(packet, action);
+            break;
+        case VDP_OP_COUNT:
+            count(worker, packet, action);
+            break;
+        case VDP_OP_ACCOUNT:
+            account(worker, packet, action);
+            break;
+        case VDP_OP_UPCALL:
+            if (!action->a || spend(worker, action->c))
+                vdp_upcall_copy(worker, packet, action->b);
+            break;
+        case VDP_OP_META:
+            vdp_store_be32(packet->meta + 4 * action->a, action->b);
+            break;
+        case VDP_OP_META_LOAD:
+            result = meta_load(packet, action);
+            break;
         default:
-            result = act(worker, program, packet, action);
+            result = VDP_REASON_handler_error;
         }
         if (result == NEXT) {
             at++;

@@ -19,8 +19,9 @@ int vdp_flow_table_new(struct vdp_worker *worker)
     table->size = worker->engine->config.flows;
     table->slots = calloc(table->size, sizeof(struct vdp_flow *));
     table->unused = calloc(table->size, sizeof *table->unused);
-    table->shared = vdp_shared_new();
-    if (!table->slots || !table->unused || !table->shared)
+    worker->slab = vdp_slab_new();
+    table->shared = vdp_shared_new(worker->slab);
+    if (!table->slots || !table->unused || !table->shared || !worker->slab)
         return -ENOMEM;
     for (uint32_t i = 0; i < table->size; i++)
         table->unused[i] = table->size - 1 - i;
@@ -35,6 +36,7 @@ void vdp_flow_table_free(struct vdp_worker *worker)
     free(worker->flows->unused);
     vdp_shared_free(worker->flows->shared);
     free(worker->flows);
+    vdp_slab_free(worker->slab);
 }
 
 static bool match_holds(const struct vdp_match *match)
@@ -102,6 +104,7 @@ void vdp_flow_run(struct vdp_worker *worker, struct vdp_flow *flow, struct vdp_p
     flow->stats.packets++;
     flow->stats.bytes += packet->length;
     flow->stats.used_ns = worker->now_ns;
+    packet->mark.flow = flow->stats.id;
     vdp_execute(worker, flow->program, packet, 0);
 }
 
@@ -118,15 +121,12 @@ static void delete(struct vdp_worker *worker, struct vdp_flow *flow)
 void vdp_flow_clear(struct vdp_worker *worker, uint32_t in_port)
 {
     struct vdp_queue *queue = vdp_worker_queue(worker, in_port);
+    const struct vdp_flow_table *table = worker->flows;
 
-    while (queue->classifier && queue->classifier->count) {
-        struct vdp_subtable *subtable = queue->classifier->subtables[0];
-        uint32_t i = 0;
-        while (!subtable->entries[i].flow)
-            i++;
-        delete(worker, subtable->entries[i].flow);
-    }
-    vdp_classifier_free(queue);
+    for (uint32_t i = 0; i < table->size && queue->classifier && queue->classifier->count; i++)
+        if (table->slots[i] && table->slots[i]->in_port == in_port)
+            delete(worker, table->slots[i]);
+    vdp_classifier_free(worker, queue);
 }
 
 /* ---- the calls of engine.h: each runs on the worker ---- */

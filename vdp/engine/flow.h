@@ -5,12 +5,14 @@
 
 #include "mask.h"
 #include "shared.h"
+#include "slab.h"
 
 /* A checked program in one piece: actions, then the constants.  What it touches that other
- * programs do not: the last counter, state and output of its straight run, 0 for none. */
+ * programs do not: the last counter, state, state that UPCALL asks, header and output of its
+ * straight run, 0 for none. */
 struct vdp_compiled {
     uint32_t count, blob_size;
-    uint32_t counter, state, output;
+    uint32_t counter, state, signal, header, output;
     uint32_t straight; /* actions of that run */
     struct vdp_action actions[];
 };
@@ -39,16 +41,24 @@ struct vdp_subtable {
     uint64_t hits; /* since the last sorting, older ones halved */
 };
 
-/* Begins on a cache line. */
+/* Begins on a cache line (slab.c): of one flow among many a packet touches two or three.  The
+ * first is the only one that it writes to. */
 struct vdp_flow {
     const struct vdp_mask *mask;         /* its subtable's */
     const struct vdp_compiled *program;  /* shared */
     uint64_t hash;
-    uint32_t min_length, max_length;
     uint32_t in_port, slot;
     struct vdp_flow_stats stats;
+    uint32_t min_length, max_length;
     uint64_t key[]; /* masked words, as many as the mask has */
 };
+_Static_assert(offsetof(struct vdp_flow, min_length) == VDP_LINE, "what is written lies together");
+
+/* Bytes of a flow whose mask has that many words. */
+static inline size_t vdp_flow_size(const struct vdp_mask *mask)
+{
+    return sizeof(struct vdp_flow) + mask->word_count * sizeof(uint64_t);
+}
 
 /* Flows of what comes in by one port. */
 struct vdp_classifier {
@@ -74,10 +84,16 @@ struct vdp_compiled *vdp_program_compile(const struct vdp_program *program, int 
 void vdp_execute(struct vdp_worker *worker, const struct vdp_compiled *program,
                  struct vdp_packet *packet, uint32_t start);
 
+/* OUTPUT: hand the packet to that port, or drop it.  Owns it. */
+void vdp_execute_output(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t port);
+
 /* lookup.c.  The flow of each packet by its in-port, NULL where none takes it; at most
  * VDP_BATCH.  Has what running them will touch fetched meanwhile. */
 void vdp_lookup(struct vdp_worker *worker, struct vdp_packet *const *packets, uint32_t count,
                 struct vdp_flow **flows);
+
+_Static_assert(sizeof(struct vdp_flow) + VDP_KEY_WORDS * sizeof(uint64_t) <= VDP_SLAB_MOST,
+               "a flow that looks at all there is");
 
 static inline bool vdp_flow_matches(const struct vdp_flow *flow, const struct vdp_packet *packet)
 {
@@ -90,7 +106,7 @@ static inline bool vdp_flow_matches(const struct vdp_flow *flow, const struct vd
 int vdp_classifier_insert(struct vdp_worker *worker, struct vdp_queue *queue,
                           const struct vdp_match *match, struct vdp_flow **flow);
 void vdp_classifier_remove(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_flow *flow);
-void vdp_classifier_free(struct vdp_queue *queue); /* an empty one */
+void vdp_classifier_free(struct vdp_worker *worker, struct vdp_queue *queue); /* an empty one */
 
 /* flow.c */
 int vdp_flow_table_new(struct vdp_worker *worker);

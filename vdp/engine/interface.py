@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from vdp.engine.program import Action
+from vdp.engine.record import record
 
 WINDOW = 256
 META_WORDS = 8
 META_SIZE = 32
 MAX_LENGTH = 65792
 MAX_SEQUENCE_WINDOW = 1024
+MAX_HEADER = 16
 META_TYPE, META_PROTOCOL, META_REG, META_DEVICE = 0, 1, 2, 7
 #: In META_DEVICE: the packet is to leave by that device, rather than came in by it.
 LEAVE_BY = 0x40000000
@@ -60,7 +62,7 @@ class Feature(enum.IntFlag):
     GRE_TSO = 32
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EngineConfig:
     workers: int = 1
     packets: int = 2048
@@ -73,7 +75,7 @@ class EngineConfig:
     hold_us: int = 50
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PortConfig:
     name: str
     type: PortType
@@ -82,9 +84,11 @@ class PortConfig:
     mtu: int = 1500
     tx_queue: int = 1024
     fds: tuple[int, ...] = ()
+    #: Of PACKET: what worker i sends by, where there is one: a packet socket, or an AF_XDP socket.
+    send_fds: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Match:
     """Which packets a flow takes; see struct vdp_match.  mask and value have one size, the window."""
 
@@ -102,7 +106,7 @@ class UpcallReason(enum.IntEnum):
     ACTION = 1
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Upcall:
     """A packet in the hands of the slow path, until it is resolved.  data: at most 2,048 bytes."""
 
@@ -125,7 +129,7 @@ class Resolve(enum.IntEnum):
     CONSUME = 4
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Resolution:
     """What becomes of one upcall: INSTALL needs match and program, EXECUTE program, DROP reason."""
 
@@ -136,7 +140,7 @@ class Resolution:
     reason: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Offload:
     """Offload metadata of a packet, as in struct virtio_net_hdr; csum_start from the front."""
 
@@ -148,7 +152,7 @@ class Offload:
     header_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MemoryPacket:
     """One packet at a memory port."""
 
@@ -157,7 +161,7 @@ class MemoryPacket:
     offload: Offload = field(default_factory=Offload)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PortStats:
     """struct vdp_port_stats, field by field."""
 
@@ -185,9 +189,10 @@ class PortStats:
     error: int = 0
     up: bool = True
     rx_ring: int = 0
+    refuses: Feature = Feature.NONE
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class FlowStats:
     id: int
     packets: int
@@ -195,13 +200,13 @@ class FlowStats:
     used_ns: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Count:
     packets: int
     bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class WorkerStats:
     """struct vdp_worker_stats, field by field."""
 
@@ -253,7 +258,32 @@ class Engine(Protocol):
 
     def free_state(self, state: int) -> None: ...
     def read_state(self, state: int) -> int: ...
+    def judge_sequence(self, state: int, sequence: int, *, explicit: bool, late: bool, waited: bool) -> bool:
+        """Whether RequireSequence would let worker 0's next packet pass; nothing changes.
+
+        waited: it comes from the slow path.
+        """
+        ...
+
     def write_state(self, state: int, value: int) -> None: ...
+
+    def new_header(self, data: bytes) -> int:
+        """Bytes, 1 to MAX_HEADER, that a WriteHeader action writes."""
+        ...
+
+    def write_header(self, header: int, data: bytes) -> None: ...
+    def read_header(self, header: int) -> bytes:
+        """Its bytes; none where there is no such header."""
+        ...
+
+    def free_header(self, header: int) -> None: ...
+
+    def new_group(self, ports: Sequence[int]) -> int:
+        """Ports that a Group action copies a packet to."""
+        ...
+
+    def write_group(self, group: int, ports: Sequence[int]) -> None: ...
+    def free_group(self, group: int) -> None: ...
 
     def check_program(self, program: Sequence[Action]) -> None: ...
     def install(self, worker: int, match: Match, program: Sequence[Action]) -> int: ...

@@ -9,8 +9,9 @@
  * than workers is received from by some workers only, but every worker may send to it.
  *
  * The parts: packet.c (pool), classify.c, flow.c, program.c, execute.c, upcall.c,
- * queue.c (offer, drop, fail), worker.c (loop, mailbox), wait.c (polling, sleeping),
- * port.c (add, remove), counter.c, port_*.c (I/O), ring.c, cell.c, segment.c, checksum.c. */
+ * queue.c (offer, drop, fail), refusal.c, worker.c (loop, mailbox), wait.c (polling, sleeping),
+ * port.c (add, remove), counter.c, group.c, header.c, port_*.c (I/O), ring.c, xdp.c, cell.c, segment.c,
+ * checksum.c, tap.c (copies for who looks on), filter.c. */
 #ifndef VDP_INTERNAL_H
 #define VDP_INTERNAL_H
 
@@ -45,6 +46,7 @@ struct vdp_queue;
 struct vdp_classifier;
 struct vdp_cell;
 struct vdp_compiled;
+struct vdp_tap;
 
 /* Numbers that the worker writes and the control side reads meanwhile. */
 static inline void vdp_stat_add(uint64_t *stat, uint64_t n)
@@ -106,15 +108,20 @@ static inline struct vdp_packet *vdp_list_take(struct vdp_packet_list *list)
  *   Another -errno: the port has failed.  0 otherwise.
  * open, close (either may be NULL): the kind's own state in port->state; called on the
  *   control thread while no worker knows the port.
+ * opened (may be NULL): waits for what `open` began beside; before the port's first packet.
  * ring (may be NULL): frames that fit the receive ring of a queue; 0: there is none. */
 struct vdp_port_ops {
     int (*open)(struct vdp_port *port);
     void (*close)(struct vdp_port *port);
+    void (*opened)(struct vdp_port *port);
     uint32_t (*ring)(const struct vdp_port *port);
     int (*receive)(struct vdp_worker *worker, struct vdp_queue *queue, int fd,
                    struct vdp_packet **batch, int max);
     int (*flush)(struct vdp_worker *worker, struct vdp_queue *queue);
 };
+
+/* port.c.  Before the first packet of any port that was added since. */
+void vdp_ports_opened(struct vdp_engine *engine);
 
 extern const struct vdp_port_ops vdp_port_memory_ops, vdp_port_tap_ops, vdp_port_tun_ops,
     vdp_port_packet_ops, vdp_port_ip_ops, vdp_port_ip6_ops;
@@ -160,15 +167,21 @@ struct vdp_queue {
     struct vdp_packet_list tx; /* waits for the kernel; stats.tx_queued counts it */
     struct vdp_queue *next_tx, *next_memory, *next_upcall;
     uint32_t refusals;                 /* of super-packets, one after the other */
+    uint32_t given;                    /* the first of tx: copied to where the kernel takes them */
     struct vdp_packet_list upcalls;    /* misses that wait to be taken */
-    struct vdp_bucket upcall_bucket;
+    struct vdp_bucket upcall_bucket, action_bucket;
     void *state;                       /* of the port's kind */
 };
 enum { VDP_QUEUE_HOT = 2 * VDP_LINE };
 _Static_assert(offsetof(struct vdp_queue, stats) == VDP_LINE, "the line after the first");
 
 struct vdp_upcall_slot; /* upcall.c: what a held packet of the pool is held for */
+struct vdp_header;      /* header.c */
+struct vdp_timing;      /* stage.c */
+struct vdp_group;       /* group.c: ports */
+struct vdp_group_line;  /* and packets that are being copied to them */
 struct vdp_flow_table;  /* flow.c */
+struct vdp_slab;        /* slab.c */
 
 enum { VDP_ORDERED = 64 }; /* states that a worker may hold at once */
 enum { VDP_COUNTER_CHUNK = 1024, VDP_COUNTER_CHUNKS = 4096 };
@@ -176,8 +189,11 @@ enum { VDP_COUNTER_CHUNK = 1024, VDP_COUNTER_CHUNKS = 4096 };
 struct vdp_worker {
     struct vdp_engine *engine;
     uint32_t index;
+    uint32_t tapped; /* bits of the open taps */
     uint64_t now_ns; /* the clock of this iteration */
+    struct vdp_timing *timing; /* stage.c; NULL: nobody times it */
     struct vdp_worker_stats stats;
+    uint64_t cells_closed[VDP_CLOSES];
 
     struct vdp_queue **queues; /* by port number; NULL where there is none */
     uint32_t queue_size;
@@ -194,13 +210,15 @@ struct vdp_worker {
     uint32_t batch_count;
     struct vdp_packet *reserve; /* receives what is dropped as no_buffer */
 
+    struct vdp_slab *slab; /* what packets touch: flows, programs, queues, cells */
     struct vdp_flow_table *flows;
+    struct vdp_group_line *group_line; /* NULL until the first */
     struct vdp_upcall_slot *upcall_slots; /* one a packet */
     struct vdp_queue *upcall_turn, *upcall_last; /* queues with waiting upcalls, in turn */
     uint32_t held;
     uint32_t upcall_serial;
-    struct vdp_bucket action_bucket;
     bool signal; /* the event fd is due */
+    uint32_t tap_serial; /* of the last packet that a tap saw first */
 
     /* order.c: states whose numbers nobody else takes until what waits in queues is sent */
     struct vdp_state *ordered[VDP_ORDERED];
@@ -237,11 +255,16 @@ struct vdp_engine {
     _Atomic uint64_t clock_ns;  /* 0: CLOCK_MONOTONIC */
     int event_fd;
     bool started;
+    bool opening;               /* ports were added whose `opened` was not called yet */
     pthread_mutex_t call_lock;  /* one vdp_worker_call at a time */
     struct vdp_ids *counter_ids, *state_ids; /* counter.c */
     struct vdp_count *counter_base;          /* by id: the sum when it was handed out */
     uint32_t counter_base_size;
     struct vdp_state *_Atomic states[VDP_COUNTER_CHUNKS]; /* state.c */
+    struct vdp_group *_Atomic groups[VDP_MAX_GROUPS];     /* by id - 1 */
+    struct vdp_tap *taps[VDP_MAX_TAPS]; /* by id - 1; not touched while a worker has its bit */
+    struct vdp_ids *header_ids;
+    struct vdp_header *_Atomic headers[VDP_COUNTER_CHUNKS]; /* header.c */
 };
 
 /* The next serial number of what comes in, never 0: who came first, among packets of one
@@ -273,13 +296,16 @@ void vdp_account_sent(struct vdp_worker *worker, struct vdp_packet *packet);
 void vdp_account_lost(struct vdp_worker *worker, struct vdp_packet *packet);
 /* Lose a packet that no output has taken yet: charged to its in-port.  Owns it. */
 void vdp_packet_drop(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t reason);
-/* The counting alone. */
-void vdp_queue_count_drop(struct vdp_queue *queue, uint32_t reason);
+/* The counting alone, and the taps.  packet: what is lost, or a copy of it would have been; NULL:
+ * there are no bytes to show. */
+void vdp_queue_count_drop(struct vdp_queue *queue, struct vdp_packet *packet, uint32_t reason);
 /* Meta of a packet as received: word 0 from the port, word 1 of an L3 packet from the IP
  * version nibble (4: 0x0800, 6: 0x86dd, else 0), the rest zero. */
 void vdp_queue_set_meta(const struct vdp_queue *queue, struct vdp_packet *packet);
-/* A received frame is bad: counts it as received and dropped (bytes: as read). */
-void vdp_queue_reject(struct vdp_queue *queue, uint32_t bytes, uint32_t reason);
+/* A received frame is bad: counts it as received and dropped (bytes: as read).  packet: as far as
+ * it was filled; it stays the caller's. */
+void vdp_queue_reject(struct vdp_queue *queue, struct vdp_packet *packet, uint32_t bytes,
+                      uint32_t reason);
 /* Hand a packet to an output port or a cell: counts offered, refuses a down port, a full
  * queue, the wrong packet type, offload state that the port does not take; flushes when
  * enough waits.  Owns it. */
@@ -309,6 +335,13 @@ uint32_t vdp_segment(struct vdp_worker *worker, struct vdp_packet *packet, uint3
  * none, and nothing was emitted. */
 bool vdp_segment_even(struct vdp_worker *worker, struct vdp_packet *packet,
                       void (*emit)(void *context, struct vdp_packet *segment), void *context);
+
+/* refusal.c.  Has the kernel refused such super-packets of this port often enough? */
+bool vdp_refusal_is_known(const struct vdp_queue *queue, const struct vdp_packet *packet);
+/* The first one in queue->tx is refused, or would be: its parts wait in its place. */
+void vdp_refusal_split(struct vdp_worker *worker, struct vdp_queue *queue);
+/* It is taken: what was refused before was the packets' fault. */
+void vdp_refusal_forgive(struct vdp_queue *queue, const struct vdp_packet *packet);
 
 /* fragment.c.  How a packet goes in IPv4 fragments; offsets from its front. */
 struct vdp_fragments {

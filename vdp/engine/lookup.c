@@ -11,6 +11,7 @@
  * The subtables of a classifier are asked in turn, the most hit one first.  What a packet
  * has in common with its predecessor is not asked for again. */
 #include "flow.h"
+#include "header.h"
 #include "state.h"
 
 enum { SORT_AFTER = 4096 };
@@ -22,17 +23,19 @@ struct seek {
     struct vdp_flow **flows;
     struct vdp_classifier *classifiers[VDP_BATCH];
     uint64_t hashes[VDP_BATCH];
-    uint64_t keys[VDP_BATCH][VDP_KEY_WORDS];
+    const uint64_t *keys[VDP_BATCH]; /* back to back in `words`, so that they stay in the cache */
+    uint64_t words[VDP_BATCH * VDP_KEY_WORDS];
     uint8_t waiting[VDP_BATCH]; /* packets that have no flow yet, by index */
     uint32_t waiting_count;
 };
 
+/* Of what may not be there: an address that is not read need not be one. */
 static inline void fetch(const void *from, size_t size)
 {
-    const char *at = from;
+    const uintptr_t at = (uintptr_t)from;
 
     for (size_t line = 0; line < size; line += VDP_LINE)
-        __builtin_prefetch(at + line, 1);
+        __builtin_prefetch((const void *)(at + line), 1);
 }
 
 /* Insertion sort by hits: the order changes little from one time to the next. */
@@ -86,36 +89,43 @@ static void ask_previous(struct seek *seek)
     }
 }
 
-/* The entry with that hash, or the empty one where it would be. */
-static struct vdp_entry *entry_of(const struct vdp_subtable *subtable, uint64_t hash)
+/* The first flow with that hash from place *at on, NULL where there is none; *at is behind it then. */
+static struct vdp_flow *candidate_of(const struct vdp_subtable *subtable, uint64_t hash, uint64_t *at)
 {
-    for (uint64_t at = hash;; at++) {
-        struct vdp_entry *entry = &subtable->entries[at & (subtable->entry_count - 1)];
+    for (;;) {
+        const struct vdp_entry *entry = &subtable->entries[(*at)++ & (subtable->entry_count - 1)];
         if (!entry->flow || entry->hash == hash)
-            return entry;
+            return entry->flow;
     }
 }
 
-/* The flow that takes the packet: those of one hash may differ in their lengths. */
-static struct vdp_flow *search(const struct vdp_subtable *subtable, const struct vdp_packet *packet,
-                               uint64_t hash, const uint64_t *key)
+static bool has_key(const struct vdp_flow *flow, const uint64_t *key, uint32_t words)
 {
-    for (uint64_t at = hash;; at++) {
-        const struct vdp_entry *entry = &subtable->entries[at & (subtable->entry_count - 1)];
-        struct vdp_flow *flow = entry->flow;
-        if (!flow)
-            return NULL;
-        if (entry->hash == hash && packet->length >= flow->min_length &&
-            packet->length <= flow->max_length &&
-            memcmp(flow->key, key, subtable->mask->word_count * sizeof *key) == 0)
-            return flow;
-    }
+    uint64_t differences = 0;
+
+    for (uint32_t i = 0; i < words; i++)
+        differences |= flow->key[i] ^ key[i];
+    return !differences;
+}
+
+/* The flow that takes the packet, from a candidate on: those of one hash may differ in their
+ * lengths. */
+static struct vdp_flow *search(const struct vdp_subtable *subtable, const struct vdp_packet *packet,
+                               uint64_t hash, const uint64_t *key, struct vdp_flow *flow, uint64_t at)
+{
+    while (flow && (packet->length < flow->min_length || packet->length > flow->max_length ||
+                    !has_key(flow, key, subtable->mask->word_count)))
+        flow = candidate_of(subtable, hash, &at);
+    return flow;
 }
 
 /* Ask the subtable of that rank; who is not in it goes on waiting, if there are more. */
 static void ask_subtables(struct vdp_worker *worker, struct seek *seek, uint32_t rank)
 {
     struct vdp_subtable *subtables[VDP_BATCH];
+    struct vdp_flow *candidates[VDP_BATCH];
+    uint64_t places[VDP_BATCH]; /* behind them */
+    uint64_t *key = seek->words;
     uint32_t left = 0, asked = 0;
 
     for (uint32_t w = 0; w < seek->waiting_count; w++) {
@@ -127,23 +137,26 @@ static void ask_subtables(struct vdp_worker *worker, struct seek *seek, uint32_t
         seek->waiting[asked++] = (uint8_t)i;
         if (seek->packets[i]->length < subtable->mask->extent)
             continue;
-        seek->hashes[i] =
-            vdp_mask_apply(subtable->mask, seek->packets[i], worker->engine->seed, seek->keys[i]);
+        seek->hashes[i] = vdp_mask_apply(subtable->mask, seek->packets[i], worker->engine->seed, key);
+        seek->keys[i] = key;
+        key += subtable->mask->word_count;
         __builtin_prefetch(&subtable->entries[seek->hashes[i] & (subtable->entry_count - 1)]);
     }
     for (uint32_t w = 0; w < asked; w++) {
         const uint32_t i = seek->waiting[w];
-        if (seek->packets[i]->length >= subtables[w]->mask->extent)
-            fetch(entry_of(subtables[w], seek->hashes[i])->flow,
-                  sizeof(struct vdp_flow) + subtables[w]->mask->word_count * sizeof(uint64_t));
+        places[w] = seek->hashes[i];
+        if (seek->packets[i]->length >= subtables[w]->mask->extent) {
+            candidates[w] = candidate_of(subtables[w], seek->hashes[i], &places[w]);
+            fetch(candidates[w], vdp_flow_size(subtables[w]->mask));
+        }
     }
     for (uint32_t w = 0; w < asked; w++) {
         const uint32_t i = seek->waiting[w];
         struct vdp_subtable *subtable = subtables[w];
         if (seek->packets[i]->length >= subtable->mask->extent) {
             worker->stats.mask_probes++;
-            seek->flows[i] =
-                search(subtable, seek->packets[i], seek->hashes[i], seek->keys[i]);
+            seek->flows[i] = search(subtable, seek->packets[i], seek->hashes[i], seek->keys[i],
+                                    candidates[w], places[w]);
         }
         if (seek->flows[i]) {
             subtable->hits++;
@@ -203,8 +216,14 @@ static void fetch_programs(struct vdp_worker *worker, const struct seek *seek)
         const struct vdp_queue *queue = vdp_worker_queue(worker, cold[i]->output);
         fetch(queue, VDP_QUEUE_HOT);
         fetch((const char *)cold[i] + VDP_LINE, cold[i]->straight * sizeof *cold[i]->actions);
+        fetch(vdp_compiled_blob(cold[i]), cold[i]->blob_size);
         fetch(counter_of(worker, cold[i]->counter), 1);
-        fetch(vdp_state_find(worker->engine, cold[i]->state), 1);
+        if (cold[i]->state)
+            fetch(vdp_state_find(worker->engine, cold[i]->state), 1);
+        if (cold[i]->signal)
+            fetch(vdp_state_find(worker->engine, cold[i]->signal), 1);
+        if (cold[i]->header)
+            fetch(vdp_header_place(worker->engine, cold[i]->header), 1);
     }
     for (uint32_t i = 0; i < count; i++) {
         const struct vdp_queue *queue = vdp_worker_queue(worker, cold[i]->output);

@@ -41,3 +41,20 @@ uint64_t vdp_mask_hash_key(const struct vdp_mask *mask, const uint64_t *key, uin
         hash += vdp_mask_hash_word(secret, key[i]);
     return hash;
 }
+
+uint64_t vdp_mask_apply(const struct vdp_mask *mask, const struct vdp_packet *packet,
+                                      uint64_t secret, uint64_t *key)
+{
+    const uint32_t window = mask->window_count, words = mask->word_count;
+    uint64_t hash = 0;
+
+    for (uint32_t i = 0; i < window; i++, secret = vdp_mask_next_secret(secret)) {
+        key[i] = vdp_mask_load(mask, packet->data, i);
+        hash += vdp_mask_hash_word(secret, key[i]);
+    }
+    for (uint32_t i = window; i < words; i++, secret = vdp_mask_next_secret(secret)) {
+        key[i] = vdp_mask_load(mask, packet->meta, i);
+        hash += vdp_mask_hash_word(secret, key[i]);
+    }
+    return hash;
+}

@@ -66,21 +66,7 @@ static inline uint64_t vdp_mask_next_secret(uint64_t secret)
 }
 
 /* A packet's key under the mask, and its hash. */
-static inline uint64_t vdp_mask_apply(const struct vdp_mask *mask, const struct vdp_packet *packet,
-                                      uint64_t secret, uint64_t *key)
-{
-    const uint32_t window = mask->window_count, words = mask->word_count;
-    uint64_t hash = 0;
-
-    for (uint32_t i = 0; i < window; i++, secret = vdp_mask_next_secret(secret)) {
-        key[i] = vdp_mask_load(mask, packet->data, i);
-        hash += vdp_mask_hash_word(secret, key[i]);
-    }
-    for (uint32_t i = window; i < words; i++, secret = vdp_mask_next_secret(secret)) {
-        key[i] = vdp_mask_load(mask, packet->meta, i);
-        hash += vdp_mask_hash_word(secret, key[i]);
-    }
-    return hash;
-}
+uint64_t vdp_mask_apply(const struct vdp_mask *mask, const struct vdp_packet *packet, uint64_t secret,
+                        uint64_t *key);
 
 #endif

@@ -36,7 +36,8 @@ UPCALL_BYTES = 2048
 _EXPIRE_CHUNK = 1024
 _AGAIN = -11  # -EAGAIN
 
-_PORT_SUMS = tuple(name for name in PortStats.__dataclass_fields__ if name not in ("error", "up", "rx_ring"))
+_PORT_STATES = ("error", "up", "rx_ring", "refuses")
+_PORT_SUMS = tuple(name for name in PortStats.__dataclass_fields__ if name not in _PORT_STATES)
 _WORKER_FIELDS = tuple(WorkerStats.__dataclass_fields__)
 
 
@@ -129,6 +130,11 @@ class NativeEngine:
             raise OSError(77, "the engine is closed")  # EBADFD
         return self._engine
 
+    @property
+    def handle(self) -> Any:
+        """The struct vdp_engine, for what stands beside this binding (vdp.engine.tap)."""
+        return self._live()
+
     def start(self) -> None:
         _checked(lib.vdp_engine_start(self._live()))
 
@@ -149,7 +155,8 @@ class NativeEngine:
 
     def add_port(self, config: PortConfig) -> int:
         name = config.name.encode()
-        if len(name) >= lib.VDP_NAME_SIZE or len(config.fds) > lib.VDP_MAX_WORKERS:
+        most_fds = max(len(config.fds), len(config.send_fds))
+        if len(name) >= lib.VDP_NAME_SIZE or most_fds > lib.VDP_MAX_WORKERS:
             raise OSError(22, "the name is too long, or there are too many descriptors")
         native = ffi.new("struct vdp_port_config *")
         native.name = name
@@ -160,6 +167,8 @@ class NativeEngine:
         native.tx_queue = config.tx_queue
         native.fd_count = len(config.fds)
         native.fd = config.fds
+        native.send_count = len(config.send_fds)
+        native.send_fd = config.send_fds
         return _checked(lib.vdp_port_add(self._live(), native))
 
     def remove_port(self, port: int) -> None:
@@ -175,7 +184,13 @@ class NativeEngine:
         stats = ffi.new("struct vdp_port_stats *")
         _checked(lib.vdp_port_read(self._live(), port, stats))
         sums = {name: getattr(stats, name) for name in _PORT_SUMS}
-        return PortStats(**sums, error=stats.error, up=bool(stats.up), rx_ring=stats.rx_ring)
+        return PortStats(
+            **sums,
+            error=stats.error,
+            up=bool(stats.up),
+            rx_ring=stats.rx_ring,
+            refuses=Feature(stats.refuses),
+        )
 
     def port_drops(self, port: int) -> list[int]:
         reasons = ffi.new("uint64_t[]", MAX_REASONS)
@@ -241,8 +256,36 @@ class NativeEngine:
         _checked(lib.vdp_state_read(self._live(), state, value))
         return int(value[0])
 
+    def judge_sequence(self, state: int, sequence: int, *, explicit: bool, late: bool, waited: bool) -> bool:
+        rule = int(explicit) * lib.VDP_SEQUENCE_EXPLICIT | int(late) * lib.VDP_SEQUENCE_LATE
+        return bool(_checked(lib.vdp_state_judge(self._live(), state, sequence, rule, waited)))
+
     def write_state(self, state: int, value: int) -> None:
         _checked(lib.vdp_state_write(self._live(), state, value))
+
+    def new_header(self, data: bytes) -> int:
+        return _checked(lib.vdp_header_new(self._live(), ffi.new("uint8_t[]", data), len(data)))
+
+    def write_header(self, header: int, data: bytes) -> None:
+        native = ffi.new("uint8_t[]", data)
+        _checked(lib.vdp_header_write(self._live(), header, native, len(data)))
+
+    def read_header(self, header: int) -> bytes:
+        native = ffi.new("uint8_t[]", lib.VDP_MAX_HEADER)
+        return bytes(ffi.buffer(native, lib.vdp_header_read(self._live(), header, native)))
+
+    def free_header(self, header: int) -> None:
+        _checked(lib.vdp_header_free(self._live(), header))
+
+    def new_group(self, ports: Sequence[int]) -> int:
+        return _checked(lib.vdp_group_new(self._live(), ffi.new("uint32_t[]", list(ports)), len(ports)))
+
+    def write_group(self, group: int, ports: Sequence[int]) -> None:
+        native = ffi.new("uint32_t[]", list(ports))
+        _checked(lib.vdp_group_write(self._live(), group, native, len(ports)))
+
+    def free_group(self, group: int) -> None:
+        _checked(lib.vdp_group_free(self._live(), group))
 
     def check_program(self, program: Sequence[Action]) -> None:
         native, _keep = _new_program(program)

@@ -23,6 +23,14 @@ struct vdp_account {
     uint32_t bytes; /* that count */
 };
 
+/* What taps know of it (tap.c). */
+struct vdp_mark {
+    uint64_t flow;    /* whose program ran last */
+    uint32_t id;      /* 0: no tap saw it yet */
+    uint32_t counter; /* ACCOUNT's `sent` */
+    uint32_t taps;    /* bits of those that follow it */
+};
+
 struct vdp_packet {
     struct vdp_packet *next; /* in whatever list it is */
     uint8_t *data;
@@ -42,6 +50,7 @@ struct vdp_packet {
     uint32_t waited; /* for the slow path, where others may have overtaken it: the worker's
                         serial number when it got in line; 0: it did not */
     struct vdp_account account;
+    struct vdp_mark mark;
     uint8_t *buffer; /* VDP_BUFFER_SIZE bytes */
 };
 

@@ -12,7 +12,7 @@ enum { OFFSETS = 65536, FRAGMENT_LEAST = 28 /* an IPv4 header and 8 bytes */ };
 
 static bool ends(uint16_t op)
 {
-    return op == VDP_OP_DROP || op == VDP_OP_OUTPUT;
+    return op == VDP_OP_DROP || op == VDP_OP_OUTPUT || op == VDP_OP_GROUP;
 }
 
 /* The later action that this one may jump to; 0 when it cannot jump. */
@@ -57,6 +57,7 @@ static bool operands_hold(const struct vdp_program *program, const struct vdp_ac
     case VDP_OP_CLONE:
     case VDP_OP_COUNT:
     case VDP_OP_ACCOUNT:
+    case VDP_OP_GROUP:
         return true;
     case VDP_OP_UPCALL:
         return a <= 1;
@@ -75,6 +76,7 @@ static bool operands_hold(const struct vdp_program *program, const struct vdp_ac
     case VDP_OP_SEQUENCE:
     case VDP_OP_STATE:
     case VDP_OP_TRIM:
+    case VDP_OP_HEADER:
         return b < OFFSETS;
     case VDP_OP_CHECKSUM:
         return b < OFFSETS && c < OFFSETS && d < 2 * OFFSETS;
@@ -150,11 +152,15 @@ static void note_straight_run(struct vdp_compiled *compiled)
     const struct vdp_action *action = compiled->actions;
 
     for (; !ends(action->op); action++)
-        if (action->op == VDP_OP_COUNT)
+        if (action->op == VDP_OP_COUNT || action->op == VDP_OP_ACCOUNT)
             compiled->counter = action->b;
+        else if (action->op == VDP_OP_UPCALL && action->a)
+            compiled->signal = action->c;
         else if (action->op == VDP_OP_ID || action->op == VDP_OP_SEQUENCE ||
                  action->op == VDP_OP_REQUIRE_SEQUENCE)
             compiled->state = action->c;
+        else if (action->op == VDP_OP_HEADER)
+            compiled->header = action->c;
     if (action->op == VDP_OP_OUTPUT)
         compiled->output = action->b;
     compiled->straight = (uint32_t)(action - compiled->actions) + 1;

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
+
+from vdp.engine.record import record
 
 NO_CHECKSUM = 0xFFFFFFFF
 _ACTION = struct.Struct("=HHIII")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Action:
     """One step of a program.  `source` is the "file:line" of the plugin that asked for it."""
 
@@ -27,42 +29,42 @@ class Action:
     source: str = field(default="", kw_only=True, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Drop(Action):
     op = 0
     name = "drop"
     reason: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Output(Action):
     op = 1
     name = "output"
     port: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Clone(Action):
     op = 2
     name = "clone"
     body: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pull(Action):
     op = 3
     name = "pull"
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Push(Action):
     op = 4
     name = "push"
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Set(Action):
     """Write the masked bits of 1 to 16 bytes; adjust the internet checksum at `checksum`, if any."""
 
@@ -74,7 +76,7 @@ class Set(Action):
     checksum: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Copy(Action):
     op = 6
     name = "copy"
@@ -83,7 +85,7 @@ class Copy(Action):
     mask: int = 0xFF
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Length(Action):
     """16-bit field at `offset` := bytes from `start` to the end, plus `addend`."""
 
@@ -94,7 +96,7 @@ class Length(Action):
     addend: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Id(Action):
     op = 8
     name = "id"
@@ -102,7 +104,7 @@ class Id(Action):
     state: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Sequence32(Action):
     op = 9
     name = "sequence"
@@ -110,7 +112,7 @@ class Sequence32(Action):
     state: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Checksum(Action):
     """Internet checksum over `size` bytes from `start` (0: to the end), into `offset`."""
 
@@ -121,7 +123,7 @@ class Checksum(Action):
     size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Trim(Action):
     op = 11
     name = "trim"
@@ -130,7 +132,7 @@ class Trim(Action):
     otherwise: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequireChecksum(Action):
     op = 12
     name = "require_checksum"
@@ -139,7 +141,7 @@ class RequireChecksum(Action):
     otherwise: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequireLength(Action):
     op = 13
     name = "require_length"
@@ -149,7 +151,7 @@ class RequireLength(Action):
     per_segment: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequireSequence(Action):
     """`otherwise` for a number behind the state's.
 
@@ -166,7 +168,7 @@ class RequireSequence(Action):
     late: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Ttl(Action):
     op = 15
     name = "ttl"
@@ -175,7 +177,7 @@ class Ttl(Action):
     otherwise: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Count(Action):
     """One packet, and its length at this point plus `addend` bytes."""
 
@@ -188,7 +190,7 @@ class Count(Action):
 SEGMENT_EQUAL = 0x100
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Segment(Action):
     """Cut a super-packet unless `features` covers it; finish an unfinished checksum likewise."""
 
@@ -206,7 +208,7 @@ class Segment(Action):
     equal: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Upcall(Action):
     """A copy to the slow path; with a state, only while its number is not zero, and one less each time."""
 
@@ -216,7 +218,7 @@ class Upcall(Action):
     state: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Meta(Action):
     op = 19
     name = "meta"
@@ -224,7 +226,7 @@ class Meta(Action):
     value: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class MetaLoad(Action):
     op = 20
     name = "meta_load"
@@ -233,7 +235,7 @@ class MetaLoad(Action):
     mask: int = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Fragment(Action):
     """Cut the IPv4 packet at `offset` to at most `most` bytes each; `otherwise` where DF forbids it."""
 
@@ -244,7 +246,7 @@ class Fragment(Action):
     otherwise: tuple[Action, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State32(Action):
     """32-bit field at `offset` := the state's number plus `addend`; the state stays."""
 
@@ -255,7 +257,7 @@ class State32(Action):
     addend: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Account(Action):
     """What becomes of the packet from here on: on `sent` when an output takes it, else on both of `lost`.
 
@@ -270,7 +272,7 @@ class Account(Action):
     skip: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Hash(Action):
     """The masked bits of the 16-bit field at `offset` := a hash of `size` bytes (4, 8 … 64) from `start`."""
 
@@ -282,7 +284,7 @@ class Hash(Action):
     mask: int = 0xFFFF
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class UdpChecksum(Action):
     """The checksum of the UDP header at `offset`, behind the IP header at `network`, is left unfinished."""
 
@@ -293,7 +295,7 @@ class UdpChecksum(Action):
     offset: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RequireUdp(Action):
     """`otherwise` for a wrong UDP checksum, and for none (zero), unless `zero` may be."""
 
@@ -306,10 +308,32 @@ class RequireUdp(Action):
     zero: bool = False
 
 
+@record
+class Group(Action):
+    """A copy to each port of a group but one, some at a time (0: to all)."""
+
+    op = 27
+    name = "group"
+    group: int
+    besides: int = 0
+
+
+@record
+class WriteHeader(Action):
+    """The bytes of an engine header, as they are when the packet comes, are written at `offset`."""
+
+    op = 28
+    name = "write_header"
+    offset: int
+    header: int
+
+
 Program = tuple[Action, ...]
+#: What a run of actions may end in.
+ENDS = (Drop, Output, Group)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Encoded:
     """A program as the engine takes it: `count` structs vdp_action, and constants."""
 
@@ -347,8 +371,8 @@ class _Assembler:
 
     def lay(self, actions: Sequence[Action]) -> None:
         # In the encoded form a run without an end would go on in the branch behind it.
-        if not actions or actions[-1].op not in (Drop.op, Output.op):
-            raise ValueError("a run of actions must end in Drop or Output")
+        if not actions or not isinstance(actions[-1], ENDS):
+            raise ValueError("a run of actions must end in Drop, Output or Group")
         for action in actions:
             # Evaluated before the append, so that branch() names this row.
             row = [action.op, *self.operands(action)]
@@ -377,6 +401,8 @@ class _Assembler:
                 return 0, offset, start, _signed(addend)
             case Id(offset, state) | Sequence32(offset, state):
                 return 0, offset, state, 0
+            case WriteHeader(offset, header):
+                return 0, offset, header, 0
             case Checksum(offset, start, size):
                 return 0, offset, start, size
             case Trim(offset, addend, otherwise):
@@ -413,6 +439,8 @@ class _Assembler:
                 return version, network, offset, 0
             case RequireUdp(version, network, offset, otherwise, zero):
                 return version | int(zero) << 4, network, offset, self.branch(4, otherwise)
+            case Group(group, besides):
+                return 0, group, besides, 0
         raise TypeError(f"not an action: {action!r}")
 
 

@@ -4,6 +4,8 @@
  * the port that it should leave by (the books of struct vdp_port_stats). */
 #include "internal.h"
 #include "offload.h"
+#include "stage.h"
+#include "tap.h"
 #include "worker.h"
 
 #include <stdlib.h>
@@ -11,8 +13,9 @@
 
 enum { FLUSH_AT = VDP_BATCH };
 
-void vdp_queue_count_drop(struct vdp_queue *queue, uint32_t reason)
+void vdp_queue_count_drop(struct vdp_queue *queue, struct vdp_packet *packet, uint32_t reason)
 {
+    vdp_tap_drop(queue, packet, reason);
     if (!queue->drops) {
         uint64_t *drops = calloc(VDP_MAX_REASONS, sizeof *drops);
         if (!drops)
@@ -49,7 +52,7 @@ void vdp_packet_drop(struct vdp_worker *worker, struct vdp_packet *packet, uint3
     vdp_account_lost(worker, packet);
     if (queue) {
         vdp_stat_add(&queue->stats.dropped, 1);
-        vdp_queue_count_drop(queue, reason);
+        vdp_queue_count_drop(queue, packet, reason);
     }
     vdp_packet_free(worker, packet);
 }
@@ -59,17 +62,21 @@ void vdp_queue_drop(struct vdp_worker *worker, struct vdp_queue *queue, struct v
 {
     vdp_account_lost(worker, packet);
     vdp_stat_add(&queue->stats.tx_dropped, 1);
-    vdp_queue_count_drop(queue, reason);
+    vdp_queue_count_drop(queue, packet, reason);
     vdp_packet_free(worker, packet);
 }
 
-void vdp_queue_reject(struct vdp_queue *queue, uint32_t bytes, uint32_t reason)
+void vdp_queue_reject(struct vdp_queue *queue, struct vdp_packet *packet, uint32_t bytes,
+                      uint32_t reason)
 {
+    packet->in_port = queue->port->number;
+    vdp_queue_set_meta(queue, packet);
+    vdp_tap_receive(queue, &packet, 1);
     vdp_stat_add(&queue->stats.rx_packets, 1);
     vdp_stat_add(&queue->stats.rx_bytes, bytes);
     vdp_stat_add(&queue->stats.rx_segments, 1);
     vdp_stat_add(&queue->stats.dropped, 1);
-    vdp_queue_count_drop(queue, reason);
+    vdp_queue_count_drop(queue, packet, reason);
 }
 
 void vdp_queue_set_meta(const struct vdp_queue *queue, struct vdp_packet *packet)
@@ -88,6 +95,7 @@ void vdp_queue_sent(struct vdp_worker *worker, struct vdp_queue *queue, struct v
     vdp_stat_add(&queue->stats.tx_packets, 1);
     vdp_stat_add(&queue->stats.tx_bytes, packet->length);
     vdp_stat_add(&queue->stats.tx_segments, packet->segments);
+    vdp_tap_packet(worker, VDP_TAP_TX, queue->port->number, packet);
     vdp_packet_free(worker, packet);
 }
 
@@ -97,6 +105,8 @@ struct vdp_packet *vdp_queue_take(struct vdp_queue *queue)
 
     if (packet)
         vdp_stat_sub(&queue->stats.tx_queued, 1);
+    if (queue->given)
+        queue->given--;
     return packet;
 }
 
@@ -124,6 +134,7 @@ static uint32_t refusal(const struct vdp_queue *queue, struct vdp_packet *packet
 
 static void offer_cell(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet)
 {
+    vdp_tap_packet(worker, VDP_TAP_DECAP, queue->port->number, packet);
     vdp_cell_offer(worker, queue, packet);
     if (queue->cell_ready)
         return;
@@ -180,7 +191,11 @@ void vdp_queue_flush(struct vdp_worker *worker, struct vdp_queue *queue)
 {
     if (!queue->tx.count)
         return;
+    uint32_t before = vdp_stage_enter(worker, VDP_STAGE_TRANSMIT);
+    uint64_t sent = queue->stats.tx_packets;
     int result = queue->port->ops->flush(worker, queue);
+    vdp_stage_count(worker, queue->stats.tx_packets - sent);
+    (void)vdp_stage_enter(worker, before);
     if (result == -EAGAIN) {
         if (!queue->blocked && queue->tx_fd >= 0) {
             set_blocked(worker, queue, true);

@@ -3,6 +3,7 @@
  * Thousands of flows have one program, and ports by the thousand one mask: kept once, they
  * stay in the cache.  A content begins on a cache line. */
 #include "shared.h"
+#include "slab.h"
 
 #include <stdint.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ struct item {
 };
 
 struct vdp_shared {
+    struct vdp_slab *slab;
     struct item **buckets;
     size_t bucket_count, item_count; /* a power of two; at most as many */
 };
@@ -37,12 +39,13 @@ static uint64_t hash_of(const uint8_t *content, size_t size)
     return hash ^ hash >> 29;
 }
 
-struct vdp_shared *vdp_shared_new(void)
+struct vdp_shared *vdp_shared_new(struct vdp_slab *slab)
 {
     struct vdp_shared *shared = calloc(1, sizeof *shared);
 
     if (!shared)
         return NULL;
+    shared->slab = slab;
     shared->buckets = calloc(FIRST_BUCKETS, sizeof *shared->buckets);
     shared->bucket_count = FIRST_BUCKETS;
     if (shared->buckets)
@@ -101,7 +104,7 @@ const void *vdp_shared_take(struct vdp_shared *shared, const void *content, size
         item->owners++;
         return item->content;
     }
-    item = aligned_alloc(LINE, (sizeof *item + size + LINE - 1) / LINE * LINE);
+    item = vdp_slab_take(shared->slab, sizeof *item + size);
     if (!item)
         return NULL;
     item->hash = hash;
@@ -129,5 +132,5 @@ void vdp_shared_give(struct vdp_shared *shared, const void *content)
         link = &(*link)->next;
     *link = wanted->next;
     shared->item_count--;
-    free(wanted);
+    vdp_slab_give(shared->slab, wanted, sizeof *wanted + wanted->size);
 }

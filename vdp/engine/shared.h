@@ -5,9 +5,11 @@
 #include <stddef.h>
 
 struct vdp_shared;
+struct vdp_slab;
 
-/* The table; NULL where there is no memory.  Freed when everything was given back. */
-struct vdp_shared *vdp_shared_new(void);
+/* The table, with contents in that slab; NULL where there is no memory.  Freed when everything was
+ * given back. */
+struct vdp_shared *vdp_shared_new(struct vdp_slab *slab);
 void vdp_shared_free(struct vdp_shared *shared);
 
 /* A copy of the content, the same one for the same bytes; NULL where there is no memory. */

@@ -244,6 +244,60 @@ int vdp_state_write(struct vdp_engine *engine, uint32_t id, uint32_t number)
     return 0;
 }
 
+/* A window of its own with the same content; NULL without one, or without memory. */
+static struct vdp_window *copy_of(struct vdp_window *window)
+{
+    struct vdp_window *copy = NULL;
+
+    if (window)
+        copy = calloc(1, sizeof *copy + (sizeof copy->slots[0] << window->bits));
+    if (!copy)
+        return NULL;
+    copy->size = window->size;
+    copy->bits = window->bits;
+    for (uint32_t i = 0; i < 1u << window->bits; i++)
+        atomic_store(&copy->slots[i], atomic_load(&window->slots[i]));
+    for (uint32_t i = 0; i < VDP_MAX_WORKERS; i++)
+        atomic_store(&copy->newest[i], atomic_load(&window->newest[i]));
+    return copy;
+}
+
+struct question {
+    struct vdp_state state; /* a copy */
+    uint32_t sequence, rule;
+    bool waited;
+};
+
+/* On worker 0, between two of its batches: its next packet would have the next serial number. */
+static int judge(struct vdp_worker *worker, void *argument)
+{
+    struct question *question = argument;
+    struct vdp_arrival arrival = {.worker = 0,
+                                  .serial = worker->serial + 1,
+                                  .waited = question->waited,
+                                  .shared = worker->engine->config.workers > 1};
+
+    return vdp_state_pass(&question->state, question->sequence, question->rule, &arrival);
+}
+
+int vdp_state_judge(struct vdp_engine *engine, uint32_t id, uint32_t sequence, uint32_t rule, int waited)
+{
+    struct vdp_state *state = used(engine, id);
+
+    if (!state)
+        return -ENOENT;
+    struct vdp_window *window = atomic_load(&state->window);
+    struct question question = {.sequence = sequence, .rule = rule, .waited = waited != 0};
+    atomic_store(&question.state.value, atomic_load(&state->value));
+    struct vdp_window *copy = copy_of(window);
+    if (window && !copy)
+        return -ENOMEM;
+    atomic_store(&question.state.window, copy);
+    int passes = vdp_worker_call(&engine->workers[0], judge, &question);
+    free(copy);
+    return passes;
+}
+
 void vdp_states_close(struct vdp_engine *engine)
 {
     for (uint32_t chunk = 0; chunk < VDP_COUNTER_CHUNKS; chunk++) {

@@ -1,9 +1,11 @@
 /* Upcalls: packets that wait for the slow path, and what becomes of them.
  *
- * Each port has its own line, bounded in length and rate, and the slow path takes from
- * the lines in turn: a port under a flood of new flows starves itself alone.  All lines
+ * Each port has its own line, bounded in length and in rates, and the slow path takes from
+ * the lines in turn: a port under a flood of new flows, or of packets that a program sends a
+ * copy of, starves itself alone.  All lines
  * together hold at most half of the pool. */
 #include "upcall.h"
+#include "tap.h"
 #include "worker.h"
 
 #include <stdlib.h>
@@ -22,9 +24,6 @@ struct vdp_upcall_slot {
 int vdp_upcall_open(struct vdp_worker *worker)
 {
     worker->upcall_slots = calloc(worker->packet_count, sizeof *worker->upcall_slots);
-    uint32_t rate = worker->engine->config.action_rate, burst = rate / 2 ? rate / 2 : 1;
-    worker->action_bucket =
-        (struct vdp_bucket){.rate = rate, .burst = burst, .tokens_ns = burst * SECOND};
     return worker->upcall_slots ? 0 : -ENOMEM;
 }
 
@@ -33,12 +32,18 @@ void vdp_upcall_close(struct vdp_worker *worker)
     free(worker->upcall_slots);
 }
 
+static struct vdp_bucket bucket_new(uint32_t rate, uint32_t burst)
+{
+    return (struct vdp_bucket){.rate = rate, .burst = burst, .tokens_ns = burst * SECOND};
+}
+
 void vdp_upcall_attach(struct vdp_worker *worker, struct vdp_queue *queue)
 {
-    uint32_t rate = worker->engine->config.upcall_rate;
+    const struct vdp_engine_config *config = &worker->engine->config;
+    uint32_t half = config->action_rate / 2;
 
-    queue->upcall_bucket =
-        (struct vdp_bucket){.rate = rate, .burst = rate, .tokens_ns = rate * SECOND};
+    queue->upcall_bucket = bucket_new(config->upcall_rate, config->upcall_rate);
+    queue->action_bucket = bucket_new(config->action_rate, half ? half : 1);
 }
 
 /* One token, if there is one.  A rate of 0 is no bound. */
@@ -126,6 +131,7 @@ static void send(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_
     *slot_of(worker, packet) = (struct vdp_upcall_slot){.reason = reason, .cookie = cookie};
     if (!packet->waited)
         packet->waited = vdp_worker_serial(worker);
+    vdp_tap_packet(worker, VDP_TAP_UPCALL, queue->port->number, packet);
     hold(worker, queue);
     vdp_stat_add(&queue->stats.upcalls, 1);
     append(worker, queue, packet);
@@ -141,12 +147,12 @@ void vdp_upcall_miss(struct vdp_worker *worker, struct vdp_queue *queue, struct 
     send(worker, queue, packet, VDP_UPCALL_MISS, 0);
 }
 
-void vdp_upcall_copy(struct vdp_worker *worker, const struct vdp_packet *packet, uint32_t cookie)
+void vdp_upcall_copy(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t cookie)
 {
     struct vdp_queue *queue = vdp_worker_queue(worker, packet->in_port);
     struct vdp_packet *copy;
 
-    if (!bucket_take(&worker->action_bucket, worker->now_ns)) {
+    if (!bucket_take(&queue->action_bucket, worker->now_ns)) {
         worker->stats.actions_suppressed++;
         return;
     }
@@ -157,7 +163,7 @@ void vdp_upcall_copy(struct vdp_worker *worker, const struct vdp_packet *packet,
         return;
     }
     vdp_stat_add(&queue->stats.dropped, 1);
-    vdp_queue_count_drop(queue, VDP_REASON_no_buffer);
+    vdp_queue_count_drop(queue, packet, VDP_REASON_no_buffer);
 }
 
 void vdp_upcall_drain(struct vdp_worker *worker, struct vdp_flow *flow)

@@ -10,8 +10,8 @@ void vdp_upcall_attach(struct vdp_worker *worker, struct vdp_queue *queue);
 
 /* A packet missed: put it in line, or drop it (upcall_rate, upcall_queue_full).  Owns it. */
 void vdp_upcall_miss(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet);
-/* The UPCALL action: a copy, within the worker's action_rate. */
-void vdp_upcall_copy(struct vdp_worker *worker, const struct vdp_packet *packet, uint32_t cookie);
+/* The UPCALL action: a copy, within the in-port's action_rate. */
+void vdp_upcall_copy(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t cookie);
 /* Run the packets that wait for this flow, in order. */
 void vdp_upcall_drain(struct vdp_worker *worker, struct vdp_flow *flow);
 /* The port goes: drop what it holds, taken or not (shutdown). */

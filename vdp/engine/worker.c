@@ -4,7 +4,10 @@
  * wakes the worker by its eventfd, and waits for the result (vdp_worker_call). */
 #include "worker.h"
 #include "flow.h"
+#include "group.h"
 #include "order.h"
+#include "stage.h"
+#include "tap.h"
 #include "upcall.h"
 
 #include <signal.h>
@@ -20,6 +23,7 @@ enum {
     NS_IN_US = 1000
 };
 static const uint64_t WAKE = UINT64_MAX; /* epoll data of the wake_fd */
+enum { SENDS = 0xff }; /* in epoll data, for an index: the descriptor that only sends */
 
 uint64_t vdp_engine_clock(struct vdp_engine *engine)
 {
@@ -87,9 +91,12 @@ static uint32_t drop_down(struct vdp_worker *worker, struct vdp_packet **packets
 static void run_packets(struct vdp_worker *worker, struct vdp_packet **packets, uint32_t count)
 {
     struct vdp_flow *flows[VDP_BATCH];
+    uint32_t before = vdp_stage_enter(worker, VDP_STAGE_LOOKUP);
 
     count = drop_down(worker, packets, count);
     vdp_lookup(worker, packets, count, flows);
+    vdp_stage_count(worker, count);
+    (void)vdp_stage_enter(worker, VDP_STAGE_EXECUTE);
     for (uint32_t i = 0; i < count; i++) {
         struct vdp_packet *packet = packets[i];
         struct vdp_queue *queue = vdp_worker_queue(worker, packet->in_port);
@@ -102,6 +109,8 @@ static void run_packets(struct vdp_worker *worker, struct vdp_packet **packets, 
             vdp_upcall_miss(worker, queue, packet);
         }
     }
+    vdp_stage_count(worker, count);
+    (void)vdp_stage_enter(worker, before);
 }
 
 /* The pool is empty: read one packet all the same, so that the port does not stay ready
@@ -114,7 +123,7 @@ static int receive_without_buffer(struct vdp_worker *worker, struct vdp_queue *q
     int count = queue->port->ops->receive(worker, queue, fd, &packet, 1);
     worker->reserve = packet;
     if (count > 0)
-        vdp_queue_reject(queue, packet->length, VDP_REASON_no_buffer);
+        vdp_queue_reject(queue, packet, packet->length, VDP_REASON_no_buffer);
     return count;
 }
 
@@ -136,6 +145,8 @@ static int receive(struct vdp_worker *worker, struct vdp_queue *queue, int fd)
             memmove(worker->batch, worker->batch + taken, worker->batch_count * sizeof *batch);
             queue->batch_size = batch_size(batch, taken);
             enter(queue, batch, taken);
+            vdp_stage_received(worker, taken);
+            vdp_tap_receive(queue, batch, taken);
             run_packets(worker, batch, taken);
         }
     } else {
@@ -154,8 +165,8 @@ static int receive_ready(struct vdp_worker *worker, const struct epoll_event *ev
 
     if (!queue || queue->failed)
         return 0;
-    int fd = queue->port->config.fd[index];
-    if (event->events & (EPOLLIN | EPOLLERR | EPOLLHUP) &&
+    int fd = index == SENDS ? queue->tx_fd : queue->port->config.fd[index];
+    if (event->events & (EPOLLIN | EPOLLERR | EPOLLHUP) && index != SENDS &&
         index % worker->engine->config.workers == worker->index)
         received = receive(worker, queue, fd);
     if (event->events & EPOLLOUT && queue->blocked && fd == queue->tx_fd)
@@ -214,10 +225,12 @@ static void flush_cells(struct vdp_worker *worker)
         struct vdp_packet_list list = {0};
 
         worker->cell_ready = NULL;
+        (void)vdp_stage_enter(worker, VDP_STAGE_CELLS);
         for (; queue; queue = queue->next_cell) {
             queue->cell_ready = false;
             flush_cell(worker, queue, &list);
         }
+        vdp_stage_count(worker, list.count);
         while (list.count) {
             struct vdp_packet *batch[VDP_BATCH];
             uint32_t count = 0;
@@ -285,7 +298,9 @@ static void serve(struct vdp_worker *worker)
     if (worker->call) {
         int (*call)(struct vdp_worker *, void *) = worker->call;
         pthread_mutex_unlock(&worker->lock);
+        (void)vdp_stage_enter(worker, VDP_STAGE_CONTROL);
         int result = call(worker, worker->argument);
+        vdp_stage_count(worker, 0);
         settle(worker);
         pthread_mutex_lock(&worker->lock);
         worker->result = result;
@@ -303,9 +318,11 @@ int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
 
     if (worker->cell_ready) /* 0, when it is not held, but had too many rounds */
         until_ns = worker->hold_until_ns;
-    if (atomic_load(&worker->attention))
+    if (atomic_load(&worker->attention) || vdp_group_is_due(worker))
         until_ns = 0;
+    (void)vdp_stage_enter(worker, VDP_STAGE_WAIT);
     int count = vdp_worker_wait(worker, events, EVENTS, until_ns);
+    (void)vdp_stage_enter(worker, VDP_STAGE_RECEIVE);
     atomic_fetch_add(&worker->turns, 1);
     for (int i = 0; i < count; i++) {
         uint64_t drained;
@@ -316,7 +333,12 @@ int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
     }
     if (atomic_load(&worker->attention))
         received += receive_memory(worker);
-    if (waits && holds_cells(worker))
+    (void)vdp_stage_enter(worker, VDP_STAGE_COPY);
+    uint32_t copied = vdp_group_turn(worker);
+    if (copied)
+        vdp_stage_count(worker, copied);
+    received += (int)copied;
+    if (waits && !copied && holds_cells(worker))
         vdp_worker_flush(worker);
     else
         settle(worker);
@@ -375,12 +397,11 @@ void vdp_worker_memory_ready(struct vdp_queue *queue)
     pthread_mutex_unlock(&worker->lock);
 }
 
-static int watch_fd(struct vdp_worker *worker, struct vdp_queue *queue, uint32_t index)
+static int watch_fd(struct vdp_worker *worker, struct vdp_queue *queue, int fd, uint32_t index)
 {
-    int fd = queue->port->config.fd[index];
     struct epoll_event event = {.data.u64 = (uint64_t)queue->port->number << 8 | index};
 
-    if (!queue->failed && index % worker->engine->config.workers == worker->index)
+    if (!queue->failed && index != SENDS && index % worker->engine->config.workers == worker->index)
         event.events |= EPOLLIN;
     if (!queue->failed && queue->blocked && fd == queue->tx_fd)
         event.events |= EPOLLOUT;
@@ -397,10 +418,13 @@ static int watch_fd(struct vdp_worker *worker, struct vdp_queue *queue, uint32_t
 
 int vdp_worker_watch(struct vdp_worker *worker, struct vdp_queue *queue)
 {
+    const struct vdp_port_config *config = &queue->port->config;
     int result = 0;
 
-    for (uint32_t i = 0; i < queue->port->config.fd_count && result == 0; i++)
-        result = watch_fd(worker, queue, i);
+    for (uint32_t i = 0; i < config->fd_count && result == 0; i++)
+        result = watch_fd(worker, queue, config->fd[i], i);
+    if (result == 0 && worker->index < config->send_count)
+        result = watch_fd(worker, queue, queue->tx_fd, SENDS);
     return result;
 }
 

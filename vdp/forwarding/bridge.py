@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vdp.forwarding.flood import Flood
 from vdp.links.paths import PathPending
 from vdp.protocols.ethernet import Ethernet, is_group, is_link_local
 
@@ -40,6 +41,8 @@ class Bridge:
         self.members = members
         self.ageing_s = ageing_s
         self.stations: dict[bytes, Station] = {}
+        #: To its many members, if it has many.
+        self.large_flood = Flood(datapath, name)
 
     def forward(self, packet: Packet, member: str) -> None:
         """br_handle_frame: learn the source, forward to where the destination is, else flood."""
@@ -76,10 +79,16 @@ class Bridge:
         return ("station", self.name, mac, member)
 
     def flood(self, packet: Packet, member: str) -> None:
-        """To every other member; one whose next hop is not known yet is left out until it is."""
+        """To every other member; one whose next hop is not known yet is left out until it is.
+
+        Of a large bridge each member's copy waits for its own next hop.
+        """
         others = [name for name in self.members if name != member]
         if not others:
             packet.drop("no_forwarding")
+            return
+        if self.large_flood.takes(len(others)):
+            self.large_flood.output(packet, member)
             return
         for other in others[:-1]:
             self._flood_to(packet.clone(), other)
