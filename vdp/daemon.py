@@ -10,27 +10,23 @@ import asyncio
 import contextlib
 import errno
 import gc
+import importlib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from vdp import refusals
 from vdp.config import Config, ConfigError, load
-from vdp.config.model import LinkSection, PluginsSection
-from vdp.control.changes import change_table
-from vdp.control.methods import method_table
-from vdp.control.server import ControlServer
+from vdp.config.model import MetricsSection, PluginsSection
 from vdp.datapath import Datapath
 from vdp.engine.interface import PortType
 from vdp.engine.native import NativeEngine
-from vdp.forwarding.bridge import Bridge
-from vdp.forwarding.routes import Route, RouteTable
-from vdp.forwarding.rules import compile_rule
-from vdp.inspector import Inspector
 from vdp.links.kernel_groups import KernelGroups
 from vdp.links.kernel_paths import KernelPaths
 from vdp.links.link import LinkError, LinkKind
@@ -46,8 +42,14 @@ from vdp.netlink.events import (
     NeighbourChanged,
     RouteChanged,
 )
-from vdp.ports import PortError, open_port, show_only
+from vdp.ports import PortError
 from vdp.ports.port import Port
+from vdp.running import Running
+
+if TYPE_CHECKING:
+    from vdp.inspector import Inspector
+    from vdp.metrics.server import MetricsServer
+    from vdp.reload.reload import Reload
 
 log = logging.getLogger("vdp")
 
@@ -58,6 +60,8 @@ EXIT_CONFIG = 4
 #: default): a new flow is some hundred that stay.
 COLLECT_AFTER = 50_000
 
+#: Packets that wait at the start are decided in this time, before anything else is imported.
+FIRST_S = 0.005
 SWEEP_S = 1.0
 #: What the kernel says within this time is followed at once.
 FOLLOW_S = 0.1
@@ -79,7 +83,7 @@ def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> in
 
     configure(log_level or "info", "text")
     try:
-        config = load(path, kinds, plugins.settings)
+        config = load(path, kinds, plugins.settings, lambda: plugins.actions)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return EXIT_CONFIG
@@ -88,7 +92,7 @@ def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> in
         return EXIT_CONFIG
     configure(log_level or config.log.level, config.log.format)
     try:
-        asyncio.run(Daemon(config, plugins, strict=strict).run())
+        asyncio.run(Daemon(config, plugins, strict=strict, log_level=log_level).run())
     except (LinkError, PortError, PluginError) as error:
         log.error("%s", error)
         return EXIT_FAILED
@@ -101,8 +105,11 @@ def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> in
 class Daemon:
     """One running configuration."""
 
-    def __init__(self, config: Config, plugins: Plugins, *, strict: bool = False) -> None:
+    def __init__(
+        self, config: Config, plugins: Plugins, *, strict: bool = False, log_level: str | None = None
+    ) -> None:
         self._config = config
+        self._log_level = log_level
         self._is_strict = strict or config.plugins.strict
         self._plugins = plugins
         self._system = System()
@@ -114,52 +121,62 @@ class Daemon:
         self.datapath.addresses_changed = self._addresses_changed
         self.datapath.icmp.limits.rates = config.icmp
         self.datapath.limit.seconds = config.plugins.soft_limit_ms / 1000
+        self._running = Running(self.datapath, self._system)
+        self._changing = asyncio.Lock()
+        self._strict = strict
+        self._reload: Reload  # from _serve_control on
+        self._metrics: tuple[MetricsSection, MetricsServer] | None = None
+        self._inspector: Inspector | None = None
         self._stopping = asyncio.Event()
+        self._reload_asked = asyncio.Event()
         self._refresh = asyncio.Event()
         self._unclaimed: set[str] = set()
 
     async def run(self) -> None:
         """Bring everything up, forward until told to stop, take everything down."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
         async with AsyncExitStack() as undo:
             undo.callback(self._engine.close)
             undo.push_async_callback(self._system.close)
             self._plugins.register(self.datapath, strict=self._is_strict)
             self._check_kinds()
-            await self._open_ports(undo)
-            await self._add_links(undo)
+            undo.push_async_callback(self._running.close)
+            await self._running.make(self._config)
             self._claim_addresses()
-            self._add_forwarding()
             self._engine.start()
             undo.callback(self.datapath.slowpath.flush)
             undo.callback(self._engine.stop)
             self.datapath.limit.start()
             undo.callback(self.datapath.limit.stop)
             loop.add_reader(self._engine.event_fd(), self._serve)
+            self.datapath.slowpath.resumed = self._serve
             undo.callback(loop.remove_reader, self._engine.event_fd())
             undo.callback(self.datapath.paths.close)
-            inspector = Inspector(self.datapath, self._config)
-            methods = method_table(inspector) | change_table(self.datapath, inspector)
-            server = ControlServer(self._config.control.socket, methods)
-            await server.start()
-            undo.push_async_callback(server.stop)
-            await self._serve_metrics(undo, inspector)
             undo.callback(self._system.subscribe(self._heard))
+            # Packets pass from here on, those that wait first; what looks at the dataplane comes after.
+            await asyncio.sleep(FIRST_S)
+            inspector = self._inspector = await self._serve_control(undo)
+            undo.push_async_callback(self._stop_metrics)
+            await self._serve_metrics(self._config.metrics)
+            await self._running.complete()
             async with asyncio.TaskGroup() as tasks:
                 chores = [
                     tasks.create_task(self._repeat(self._sweep, SWEEP_S)),
                     tasks.create_task(self._repeat(self._do_chores, 0)),
                     tasks.create_task(self._repeat(self._keep, KEEP_S)),
                     tasks.create_task(self._repeat(self._follow, FOLLOW_S)),
+                    tasks.create_task(self._repeat(self._reload_when_asked, 0)),
                 ]
                 undo.callback(self._plugins.call, "vdp_stop", datapath=self.datapath)
                 self._plugins.call("vdp_start", datapath=self.datapath)
                 inspector.ready = True
-                # What is there by now stays: the collector would look at it in vain.
+                # What is there by now stays: the collector, which `run` disabled, would look at it in vain.
                 gc.freeze()
                 gc.set_threshold(COLLECT_AFTER)
+                gc.enable()
                 log.info("ready")
                 await self._stopping.wait()
                 inspector.ready = False
@@ -176,85 +193,89 @@ class Daemon:
                 sentence = f"the plugin of link kind {link.kind!r} failed to start"
                 raise LinkError(errno.EOPNOTSUPP, link.name, sentence)
 
-    async def _open_ports(self, undo: AsyncExitStack) -> None:
-        members = self._members()
-        for section in self._config.ports:
-            links = [link for link in self._config.links if link.underlay == section.name]
-            kinds = [self._plugins.kinds[link.kind] for link in links]
-            carried, carried6 = (_protocols(kinds, links, version) for version in (4, 6))
-            udp, udp6 = (_udp_ports(kinds, links, version) for version in (4, 6))
-            opened = await open_port(
-                section,
-                self._system,
-                underlay_protocols=carried,
-                underlay_protocols6=carried6,
-                underlay_udp=udp,
-                underlay_udp6=udp6,
-                promiscuous=section.name in members,
-            )
-            if kinds and section.name not in members:
-                show_only(opened, carried, carried6, udp, udp6)
-            try:
-                port = self.datapath.add_port(
-                    opened.config, device=opened.device, netns=opened.netns, mac=opened.mac, opened=opened
-                )
-            except BaseException:
-                await opened.close()
-                raise
-            undo.push_async_callback(self._close_port, port.name)
-            if not section.up:
-                self._engine.set_port_up(port.number, False)
-                port.up = False
-            log.info("port %s", describe_port(port))
-            if port.type is PortType.PACKET and not self._engine.port_stats(port.number).rx_ring:
-                log.info("port %s: the kernel gives no receive ring, it receives by system calls", port.name)
+    async def _serve_control(self, undo: AsyncExitStack) -> Inspector:
+        await _import("vdp.reload.reload", "vdp.inspector", "vdp.control.methods", "vdp.control.changes")
+        from vdp.capture.feed import capture_table
+        from vdp.control.changes import change_table, reload_method
+        from vdp.control.log_calls import log_table
+        from vdp.control.methods import method_table
+        from vdp.control.plugin_calls import call_table
+        from vdp.control.server import ControlServer
+        from vdp.inspector import Inspector
+        from vdp.perf.method import perf_table
+        from vdp.reload.reload import Reload
 
-    def _members(self) -> set[str]:
-        """The ports and links that forwarding names: what comes in there goes on, whatever it is."""
-        config = self._config
-        return {
-            *(member for bridge in config.bridges for member in bridge.members),
-            *(member for connect in config.connects for member in connect.members),
-            *(rule.match.in_port for rule in config.rules if rule.match.in_port),
-        }
+        self._reload = Reload(self._running, self, self._config, self._changing, strict=self._strict)
+        inspector = Inspector(self.datapath, self._config)
+        inspector.reload = self._reload
+        inspector.system = self._system
+        methods = method_table(inspector) | change_table(self.datapath, inspector, self._changing)
+        methods |= call_table(self.datapath) | capture_table(self.datapath) | log_table()
+        methods |= perf_table(self.datapath)
+        methods["trace"] = self._trace
+        methods["reload"] = reload_method(self._reload, self._changing)
+        server = inspector.server = ControlServer(self._config.control.socket, methods)
+        await server.start()
+        undo.push_async_callback(server.stop)
+        return inspector
 
-    async def _close_port(self, name: str) -> None:
-        port = self.datapath.remove_port(name)
-        await port.opened.close()
+    async def _trace(self, params: dict[str, Any]) -> object:
+        await _import("vdp.testing.reference", "vdp.imaginary.method")
+        from vdp.imaginary.method import trace
 
-    async def _add_links(self, undo: AsyncExitStack) -> None:
-        for section in self._config.links:
-            link = await self.datapath.add_link(
-                section.name, section.kind, section.underlay, section.parameters, gro=section.gro
-            )
-            undo.push_async_callback(self.datapath.remove_link, link.name, is_end=True)
-            info = link.fill_info()
-            log.info(
-                "link %s: %s, %s to %s over %s, mtu %d",
-                link.name, section.kind, info.get("local"), info.get("remote"), section.underlay, link.mtu,
-            )  # fmt: skip
+        return trace(self.datapath, params)
 
-    def _add_forwarding(self) -> None:
-        forwarding = self.datapath.forwarding
-        for bridge in self._config.bridges:
-            forwarding.add_bridge(Bridge(self.datapath, bridge.name, bridge.members, bridge.ageing_s))
-        for connect in self._config.connects:
-            forwarding.connect(*connect.members)
-        routes = tuple(Route(r.destination, r.via, r.metric, r.next_hop) for r in self._config.routes)
-        forwarding.set_routes(RouteTable(self.datapath, routes))
-        forwarding.rules = tuple(compile_rule(rule) for rule in self._config.rules)
-
-    async def _serve_metrics(self, undo: AsyncExitStack, inspector: Inspector) -> None:
-        section = self._config.metrics
-        if not section.enabled:
+    async def _serve_metrics(self, section: MetricsSection) -> None:
+        inspector = self._inspector
+        if not section.enabled or inspector is None:
             return
+        await _import("prometheus_client", "vdp.metrics.server")
         from vdp.metrics.server import MetricsServer
 
         server = MetricsServer(section.listen, inspector)
         await server.start()
-        undo.push_async_callback(server.stop)
+        self._metrics = section, server
         inspector.metrics_url = f"http://{section.listen}/metrics"
         log.info("metrics on http://%s/metrics", section.listen)
+
+    async def _stop_metrics(self) -> None:
+        metrics, self._metrics = self._metrics, None
+        if metrics is not None:
+            await metrics[1].stop()
+        if self._inspector is not None:
+            self._inspector.metrics_url = ""
+
+    # -- another configuration --------------------------------------------------------------
+
+    async def _reload_when_asked(self) -> None:
+        await self._reload_asked.wait()
+        self._reload_asked.clear()
+        await self._reload.run()
+
+    async def set_tables(self, config: Config) -> None:
+        """Have [metrics], [log], [icmp], [plugins] of another configuration in force (Owner)."""
+        before = self._metrics[0] if self._metrics else None
+        if config.metrics != before:
+            await self._stop_metrics()
+            try:
+                await self._serve_metrics(config.metrics)
+            except OSError:
+                if before is not None:
+                    await self._serve_metrics(before)
+                raise
+        configure(self._log_level or config.log.level, config.log.format)
+        self.datapath.icmp.limits.rates = config.icmp
+        seconds = config.plugins.soft_limit_ms / 1000
+        if seconds != self.datapath.limit.seconds:
+            self.datapath.limit.stop()
+            self.datapath.limit.seconds = seconds
+            self.datapath.limit.start()
+
+    def adopt(self, config: Config) -> None:
+        """That configuration is in force (Owner)."""
+        self._config = config
+        if self._inspector is not None:
+            self._inspector.adopt(config)
 
     # -- running --------------------------------------------------------------------------
 
@@ -282,6 +303,7 @@ class Daemon:
         for bridge in self.datapath.forwarding.bridges.values():
             bridge.age(self._engine.clock())
         self.datapath.slowpath.expire_held()
+        refusals.follow(self.datapath)
         self.datapath.revalidate()
         for port in list(self.datapath.ports.values()):
             if port.opened is not None:
@@ -365,27 +387,8 @@ class Daemon:
         self._unclaimed.clear()
 
 
-def describe_port(port: Port) -> str:
-    """The port in a line, as the log says it at start."""
-    where = f" in namespace {port.netns}" if port.netns else ""
-    device = f" on {port.device}" if port.device and port.device != port.name else ""
-    return f"{port.name}: {port.type.name.lower()}{device}{where}, mtu {port.mtu}"
-
-
-def _udp_ports(kinds: Sequence[LinkKind], links: Sequence[LinkSection], version: int) -> set[int]:
-    """UDP ports over that IP version, by which the links receive."""
-    return {
-        port
-        for kind, link in zip(kinds, links, strict=True)
-        if kind.ip_version == version
-        for port in kind.udp_ports(link.parameters)
-    }
-
-
-def _protocols(kinds: Sequence[LinkKind], links: Sequence[LinkSection], version: int) -> set[int]:
-    """IP protocols over that version, by which the links receive."""
-    return {
-        kind.ip_protocol
-        for kind, link in zip(kinds, links, strict=True)
-        if kind.ip_version == version and not kind.udp_ports(link.parameters)
-    }
+async def _import(*names: str) -> None:
+    """Import what forwarding does without; the packets that wait for a decision go before each."""
+    for name in names:
+        await asyncio.sleep(0)
+        importlib.import_module(name)

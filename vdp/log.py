@@ -6,6 +6,22 @@ import json
 import logging
 import sys
 import time
+import warnings
+from collections import Counter
+from pathlib import PurePath
+from typing import TextIO
+
+
+class CountingHandler(logging.StreamHandler[TextIO]):
+    """Writes to stderr, and counts its lines by level."""
+
+    def __init__(self, lines: Counter[str]) -> None:
+        super().__init__(sys.stderr)
+        self.lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines["error" if record.levelno > logging.ERROR else record.levelname.lower()] += 1
+        super().emit(record)
 
 
 class TextFormatter(logging.Formatter):
@@ -38,11 +54,30 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def one_line(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A Python warning as the log has it: what, and where."""
+    return f"{message} ({'/'.join(PurePath(filename).parts[-2:])}:{lineno})"
+
+
+def lines() -> Counter[str]:
+    """The log's lines so far, by level; it counts on when the log is configured anew."""
+    counted = [each.lines for each in logging.getLogger().handlers if isinstance(each, CountingHandler)]
+    return counted[0] if counted else Counter()
+
+
 def configure(level: str, style: str) -> None:
-    """Send the `vdp` loggers to stderr at that level, as "text" or "json"."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send all loggers to stderr at that level, as "text" or "json", and Python's warnings too.
+
+    Plugins' authors and operators hear of names that go (vdp.deprecation), once a line of source.
+    """
+    handler = CountingHandler(lines())
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("pyroute2").setLevel(logging.WARNING)
+    logging.captureWarnings(True)
+    warnings.formatwarning = one_line
+    warnings.filterwarnings("default", message=".* is deprecated since vdp ", category=DeprecationWarning)

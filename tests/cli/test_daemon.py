@@ -6,6 +6,7 @@ import json
 import sys
 import types
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 from pydantic import BaseModel
@@ -24,6 +25,9 @@ class Failure(Exception):
 
 class Plugins:
     """Stands for vdp.loader.Plugins: has gre and gretap."""
+
+    actions: ClassVar[dict[str, Any]] = {}
+    infos: ClassVar[dict[str, Any]] = {"gre": None, "gretap": None}
 
     def __init__(self) -> None:
         self.kinds = kinds(PluginsSection(load=()))

@@ -234,6 +234,26 @@ def test_a_touched_neighbour_is_probed_again(hosts: tuple[Host, Host]) -> None:
     on(left, test)
 
 
+def test_a_touched_neighbour_stays_permanent(hosts: tuple[Host, Host]) -> None:
+    left = hosts[0]
+    given = "02:00:00:00:00:99"  # not the one that it would answer with
+
+    async def test(netlink: Netlink) -> None:
+        path = await netlink.path(PEER)
+        await until(
+            netlink,
+            lambda: left.ip(
+                "neigh", "replace", str(PEER), "lladdr", given, "nud", "permanent", "dev", "eth0"
+            ),
+            lambda e: isinstance(e, NeighbourChanged) and e.new is not None and e.new.is_static,
+        )
+        await netlink.touch(PEER, path.ifindex)
+        assert await netlink.resolve(PEER, path.ifindex) == bytes.fromhex(given.replace(":", ""))
+        assert f"{given} PERMANENT" in left.ip("neigh", "show", str(PEER), "dev", "eth0")
+
+    on(left, test)
+
+
 def test_a_lost_neighbour_is_unresolved(hosts: tuple[Host, Host]) -> None:
     left = hosts[0]
 

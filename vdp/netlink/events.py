@@ -82,6 +82,11 @@ class Neighbour:
     def has_failed(self) -> bool:
         return bool(self.state & NUD_FAILED)
 
+    @property
+    def is_static(self) -> bool:
+        """Is it valid for good, without any probe (an operator's entry, or none is needed)?"""
+        return bool(self.state & (NUD_PERMANENT | NUD_NOARP))
+
 
 @dataclass(frozen=True, slots=True)
 class LinkChanged:

@@ -71,9 +71,24 @@ def run_in(name: str | None, function: Callable[[], _T]) -> _T:
 
     None runs it here.  FileNotFoundError when there is no such namespace.
     """
-    if name is None:
-        return function()
-    handle = os.open(path(name), os.O_RDONLY | os.O_CLOEXEC)
+    return function() if name is None else _run_at(path(name), function)
+
+
+def run_as(pid: int, function: Callable[[], _T]) -> _T:
+    """The same in the network namespace that a process is in.  OSError: it is gone, or may not be entered."""
+    return _run_at(Path(f"/proc/{pid}/ns/net"), function)
+
+
+def is_ours(pid: int) -> bool:
+    """Whether a process is in our own network namespace; True where that is not to be known."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    except OSError:
+        return True
+
+
+def _run_at(namespace: Path, function: Callable[[], _T]) -> _T:
+    handle = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
 
         def enter_and_run() -> _T:

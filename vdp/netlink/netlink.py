@@ -21,9 +21,6 @@ from collections.abc import Callable, Mapping
 from ipaddress import ip_address, ip_interface
 from typing import Any
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from vdp.netlink import decode, namespaces
 from vdp.netlink.events import (
     Address,
@@ -35,6 +32,7 @@ from vdp.netlink.events import (
     NeighbourChanged,
     RouteChanged,
 )
+from vdp.netlink.library import AsyncIPRoute, NetlinkError
 from vdp.netlink.path import ZERO_MAC, KernelRefused, NoRoute, Path, multicast_mac
 from vdp.netlink.tables import NeighbourKey, Tables
 
@@ -179,8 +177,12 @@ class Netlink:
     async def touch(self, next_hop: IPAddress | str, ifindex: int) -> None:
         """Say that the neighbour is in use, as sending to it would: a stale entry is probed anew.
 
-        Without it the kernel, which sees none of vdp's packets, lets the entry age away.
+        Without it the kernel, which sees none of vdp's packets, lets the entry age away.  One that is
+        permanent it would make an ordinary one, and ask the network for it (__neigh_update).
         """
+        known = self._tables.neighbours.get((ifindex, ip_address(next_hop)))
+        if known is not None and known.is_static:
+            return
         await self._ask(
             f"neighbour {next_hop}",
             self._api.neigh("replace", dst=str(next_hop), ifindex=ifindex, flags=_NTF_USE, state=0),
@@ -238,6 +240,14 @@ class Netlink:
             self._publish(self._tables.apply(message))
         if Address(ifindex, wanted) not in self._tables.addresses:
             raise KernelRefused(what, errno.EINVAL, "it is not there after adding it")
+
+    async def remove_address(self, ifindex: int, address: IPInterface | str) -> None:
+        """Take an address from the link.  KernelRefused: EADDRNOTAVAIL when it has it not."""
+        gone = ip_interface(address)
+        await self._ask(
+            f"{self._name(ifindex)}: remove address {gone}",
+            self._api.addr("del", index=ifindex, address=str(gone.ip), prefixlen=gone.network.prefixlen),
+        )
 
     async def link_drops(self, ifindex: int) -> tuple[int, int]:
         """What the device itself dropped: received, transmitted, as in `ip -s link`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from vdp.netlink.events import IPAddress
 
@@ -17,6 +17,7 @@ class Path:
     mtu: of the route where it has one (a learned path MTU, too), else of the link.
     destination_mac: None while the neighbour is unresolved; zeros where the link has
     no such addresses (loopback, TUN).  local: the destination is this host's own.
+    header: the engine header that holds both addresses (vdp.links.next_hops), 0: none.
     """
 
     interface: str
@@ -28,6 +29,12 @@ class Path:
     source_mac: bytes
     destination_mac: bytes | None
     local: bool
+    header: int = field(default=0, compare=False)
+
+
+def next_hop_tag(path: Path) -> tuple[str, int]:
+    """What a trace depends on that looked at the MAC addresses of the path."""
+    return ("next hop", path.header)
 
 
 class NoRoute(OSError):
