@@ -19,8 +19,17 @@ static inline double cpu_ns(void)
     return clock_s(CLOCK_THREAD_CPUTIME_ID) * 1e9;
 }
 
-void measure_run(struct scenario *scenario, double seconds, uint32_t workers);
-void measure_steps(struct scenario *scenario, double seconds, uint32_t masks);
+/* Contenders take turns of some milliseconds: what else the machine does, or a core's other
+ * thread, meets all alike, so that the ratio within a turn says more than two runs. */
+enum { CONTENDERS = 16, TURNS = 4096 };
+
+double median(double *values, uint32_t count); /* sorts them; 0 of none */
+
+/* words: "NAME=WORKERS*PATH", each a scenario. */
+void measure_run(double seconds, char **words, uint32_t count);
+void measure_steps(const struct scenario *scenario, double seconds, uint32_t flows, uint32_t masks);
+/* words: "FLOWSxMASKS". */
+void measure_flows(const struct scenario *scenario, double seconds, char **words, uint32_t count);
 void measure_bytes(double seconds);
 void measure_cut(double seconds);
 void measure_join(double seconds);

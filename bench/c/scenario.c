@@ -129,6 +129,9 @@ struct vdp_engine *scenario_engine(const struct scenario *scenario, uint32_t wor
     for (uint32_t i = 0; i < head->states; i++)
         if (vdp_state_new(engine, scenario->states[i]) < 0)
             scenario_fail("too many states");
+    for (uint32_t i = 0; i < head->headers; i++)
+        if (vdp_header_new(engine, (const uint8_t[12]){2}, 12) < 0)
+            scenario_fail("too many headers");
     if (with_flows)
         install_all(scenario, engine);
     return engine;

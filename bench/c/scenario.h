@@ -14,7 +14,7 @@
 #include "../../vdp/engine/flow.h"
 
 struct scenario_head {
-    uint32_t ports, counters, states, flows;
+    uint32_t ports, counters, states, headers, flows;
     uint32_t in_port, length;         /* of the packet */
     uint32_t ip_offset, field_offset; /* its IPv4 header, and the address in that */
     uint32_t base, step, variants;
@@ -59,7 +59,7 @@ void scenario_load(struct scenario *scenario, const char *path);
 void scenario_flow_at(const struct scenario *scenario, size_t *at, struct scenario_flow *flow);
 /* The first flow of what comes in by the packet's port. */
 void scenario_first_flow(const struct scenario *scenario, struct scenario_flow *flow);
-/* An engine with the ports (those that are no cells run by `ops`), counters and states;
+/* An engine with the ports (those that are no cells run by `ops`), counters, states and headers;
  * with the flows too, on each worker, if asked to. */
 struct vdp_engine *scenario_engine(const struct scenario *scenario, uint32_t workers,
                                    const struct vdp_port_ops *ops, bool with_flows);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -93,12 +94,12 @@ def test_a_head_request_has_the_length_and_no_body() -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "wanted"),
     [
-        (b"GET / HTTP/1.1\r\n\r\n", 404),
+        (b"GET /x HTTP/1.1\r\n\r\n", 404),
         (b"GET /metrics/../x HTTP/1.1\r\n\r\n", 404),
         (b"POST /metrics HTTP/1.1\r\n\r\n", 405),
         (b"\xff\xfe\r\n\r\n", 400),
         (b"GET /metrics\r\n\r\n", 400),
-        (b"GET / HTTP/1.1\r\nX: " + b"x" * REQUEST_BYTES_MOST + b"\r\n\r\n", 431),
+        (b"GET /x HTTP/1.1\r\nX: " + b"x" * REQUEST_BYTES_MOST + b"\r\n\r\n", 431),
     ],
 )
 def test_other_requests_are_refused(request_bytes: bytes, wanted: int) -> None:
@@ -120,6 +121,22 @@ def test_a_view_that_fails_is_a_500_and_the_server_goes_on() -> None:
         assert (await get(server, "/metrics"))[0] == 500
         view.show_ports = good  # type: ignore[method-assign]
         assert (await get(server, "/metrics"))[0] == 200
+
+    run(test, view)
+
+
+def test_a_link_was_heard_when_it_received_last() -> None:
+    view = FakeView()
+    name = 'vdp_link_last_receive_timestamp_seconds{link="gt1"} '
+
+    async def test(server: MetricsServer) -> None:
+        assert name + "0.0\n" in (await get(server, "/metrics"))[2].decode()
+        link = view.links[0]
+        before = time.time()
+        view.links = [{**link, "counters": {**link["counters"], "rx_packets": 99}}]
+        server._history.take()
+        text = (await get(server, "/metrics"))[2].decode()
+        assert abs(float(text.partition("\n" + name)[2].split()[0]) - before) < 10
 
     run(test, view)
 

@@ -15,6 +15,9 @@ Type = Literal["counter", "gauge", "histogram"]
 VERDICTS: tuple[Literal["received", "reject", "drop", "error", "timeout"], ...] = (
     "received", "reject", "drop", "error", "timeout",
 )  # fmt: skip
+#: Of a port; vnet_hdr is how the others are told.
+OFFLOADS = ("csum", "tso4", "tso6", "uso", "gre_tso")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 EVICTION_REASONS = ("idle", "limit", "revalidated", "flush")
 UPCALL_REASONS = ("miss", "action")
 # struct rtnl_link_stats64, of what ip_gre.c and ip_tunnel.c count, without "_errors".
@@ -40,6 +43,14 @@ CATALOGUE = (
     Metric("vdp_build_info", "gauge", "1, with the version of vdp and of Python.", ("version", "python")),
     Metric("vdp_ready", "gauge", "1 when everything of the configuration is set up, else 0."),
     Metric("vdp_uptime_seconds", "gauge", "Seconds since the dataplane was made."),
+    Metric("vdp_config_reloads_total", "counter", "Times that the configuration was read anew.", ("result",)),
+    Metric("vdp_config_last_reload_successful", "gauge", "0 when the last one changed nothing, or failed."),
+    Metric(
+        "vdp_config_last_reload_success_timestamp_seconds",
+        "gauge",
+        "When the configuration in force was read, in seconds since 1970.",
+    ),
+    Metric("vdp_log_messages_total", "counter", "Lines of the log, by level.", ("level",)),
     # Workers
     Metric("vdp_worker_busy_seconds_total", "counter", "Time that a worker spent on packets.", _WORKER),
     Metric("vdp_worker_idle_seconds_total", "counter", "Time that a worker waited for packets.", _WORKER),
@@ -49,6 +60,9 @@ CATALOGUE = (
     # Ports
     Metric("vdp_port_info", "gauge", "1, with what a port is.", ("port", "type", "device", "netns")),
     Metric("vdp_port_up", "gauge", "1 when a port is up, else 0.", _PORT),
+    Metric(
+        "vdp_port_carrier", "gauge", "1 when a port's device is up and its other end is there, else 0.", _PORT
+    ),
     Metric("vdp_port_mtu_bytes", "gauge", "MTU of a port.", _PORT),
     Metric("vdp_port_receive_frames_total", "counter", "Frames read, a super-packet being one.", _PORT),
     Metric(
@@ -62,6 +76,18 @@ CATALOGUE = (
     Metric("vdp_port_transmit_bytes_total", "counter", "Bytes of the frames written.", _PORT),
     Metric("vdp_port_transmit_queue_frames", "gauge", "Frames that wait for the kernel to take them.", _PORT),
     Metric(
+        "vdp_port_receive_ring_frames",
+        "gauge",
+        "Frames that fit the receive ring of each queue; 0: it receives by system calls.",
+        _PORT,
+    ),
+    Metric(
+        "vdp_port_offload_enabled",
+        "gauge",
+        "1 when the port takes on transmit what is not finished, or not cut, in this way, else 0.",
+        ("port", "feature"),
+    ),
+    Metric(
         "vdp_port_kernel_drops_total",
         "counter",
         "Frames that the kernel lost in front of a port for want of room.",
@@ -70,6 +96,20 @@ CATALOGUE = (
     Metric("vdp_port_injected_frames_total", "counter", "Frames made by the slow path, charged here.", _PORT),
     Metric("vdp_port_cloned_frames_total", "counter", "Copies made of frames that came in here.", _PORT),
     Metric("vdp_port_forwarded_frames_total", "counter", "Frames that came in here and were output.", _PORT),
+    Metric("vdp_port_offered_frames_total", "counter", "Frames that were output to a port.", _PORT),
+    Metric(
+        "vdp_port_dropped_frames_total",
+        "counter",
+        "Frames dropped: receive, before an output took them; transmit, by the port they were to leave by.",
+        ("port", "direction"),
+    ),
+    Metric(
+        "vdp_port_lookups_total",
+        "counter",
+        "Frames that came in and were looked up: hit, there was a flow; miss, there was none.",
+        ("port", "result"),
+    ),
+    Metric("vdp_port_upcalls_total", "counter", "Frames that came in and went to the slow path.", _PORT),
     Metric("vdp_port_consumed_frames_total", "counter", "Frames that the slow path took on purpose.", _PORT),
     Metric("vdp_port_held_frames", "gauge", "Frames that wait for the slow path.", _PORT),
     Metric("vdp_drops_total", "counter", "Frames dropped, by port and reason.", ("port", "reason")),
@@ -99,6 +139,11 @@ CATALOGUE = (
     Metric("vdp_flow_entries_limit", "gauge", "Flows that all workers' tables may hold."),
     Metric("vdp_flow_inserts_total", "counter", "Flows installed."),
     Metric("vdp_flow_evictions_total", "counter", "Flows removed, by reason.", ("reason",)),
+    Metric(
+        "vdp_flow_refusals_total",
+        "counter",
+        "Flows that were decided and found no room, in the table or for their mask.",
+    ),
     # Upcalls
     Metric("vdp_upcalls_total", "counter", "Packets that the slow path took, by reason.", ("reason",)),
     Metric("vdp_upcalls_lost_total", "counter", "Upcalls lost to a full queue or the rate limit."),
@@ -148,11 +193,29 @@ CATALOGUE = (
     Metric(
         "vdp_handler_quarantines_total", "counter", "Times that a handler was put out for failing.", _HANDLER
     ),
+    Metric(
+        "vdp_handler_icmp_errors_total",
+        "counter",
+        "ICMP errors that a handler was told of, by its answer.",
+        (*_HANDLER, "outcome"),
+    ),
     Metric("vdp_handler_seconds_total", "counter", "Time spent in a handler.", _HANDLER),
     # Links
     Metric("vdp_link_info", "gauge", "1, with what a link is.", ("link", "kind", "local", "remote")),
     Metric("vdp_link_up", "gauge", "1 when a link is up, else 0.", _LINK),
     Metric("vdp_link_mtu_bytes", "gauge", "MTU of a link.", _LINK),
+    Metric(
+        "vdp_link_path_mtu_bytes",
+        "gauge",
+        "What the way to a link's remote takes, as the kernel knows it; 0: no way, or no fixed remote.",
+        _LINK,
+    ),
+    Metric(
+        "vdp_link_last_receive_timestamp_seconds",
+        "gauge",
+        "When a link was last seen to have received, in seconds since 1970, to some 5 s; 0: never.",
+        _LINK,
+    ),
     Metric("vdp_link_receive_packets_total", "counter", "Packets that a link decapsulated.", _LINK),
     Metric(
         "vdp_link_receive_bytes_total", "counter", "Bytes of the same, without the tunnel's headers.", _LINK
@@ -176,7 +239,23 @@ CATALOGUE = (
     Metric(
         "vdp_link_icmp_errors_total",
         "counter",
-        "ICMP errors about a link's packets, by effect: on path MTU, route, err_count (failure), or none.",
+        "ICMP errors about a link's packets, by effect: path_mtu, route, failure (err_count) or ignored.",
         ("link", "effect"),
+    ),
+    # Bridges
+    Metric("vdp_bridge_addresses", "gauge", "MAC addresses that a bridge has learned.", ("bridge",)),
+    # Control side
+    Metric("vdp_netlink_events_total", "counter", "What the kernel told of a network namespace.", ("netns",)),
+    Metric(
+        "vdp_netlink_overruns_total",
+        "counter",
+        "Times that the kernel's events were lost; each time all its tables were read anew.",
+        ("netns",),
+    ),
+    Metric(
+        "vdp_control_requests_total",
+        "counter",
+        "Requests on the control socket, by method and result.",
+        ("method", "result"),
     ),
 )

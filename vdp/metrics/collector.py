@@ -8,12 +8,13 @@ else together.
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeAlias
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from vdp.control.view import (
+    BridgeRow,
     DatapathView,
     DropRow,
     HandlerRow,
@@ -28,6 +29,8 @@ from vdp.metrics.catalogue import (
     CATALOGUE,
     EVICTION_REASONS,
     LINK_ERRORS,
+    LOG_LEVELS,
+    OFFLOADS,
     UPCALL_REASONS,
     VERDICTS,
     Metric,
@@ -57,14 +60,23 @@ COMMON_REASONS = (
 
 
 class DatapathCollector:
-    """A prometheus_client collector of one datapath."""
+    """A prometheus_client collector of one datapath.
 
-    def __init__(self, source: MetricsSource, drop_series: int = DROP_SERIES) -> None:
+    heard: when a link was last seen to have received, in seconds since 1970; 0: never.
+    """
+
+    def __init__(
+        self,
+        source: MetricsSource,
+        drop_series: int = DROP_SERIES,
+        heard: Callable[[str], float] = lambda link: 0.0,
+    ) -> None:
         self._source = source
         self._drop_series = drop_series
+        self._heard = heard
 
     def collect(self) -> Iterator[Family]:
-        """Every family of the catalogue, in its order."""
+        """Every family of the catalogue, in its order, and those of plugins."""
         source = self._source
         sheet = Sheet()
         ports = source.show_ports()
@@ -72,10 +84,13 @@ class DatapathCollector:
         _ports(sheet, ports)
         names = [port["name"] for port in ports]
         _drops(sheet, names, source.drop_reasons(), source.show_drops(), self._drop_series)
-        _links(sheet, source.show_links())
+        _links(sheet, source.show_links(), self._heard)
+        _bridges(sheet, source.show_bridges())
         _handlers(sheet, source.list_handlers())
-        _plugins(sheet, source.list_plugins())
+        plugins = source.list_plugins()
+        _plugins(sheet, plugins)
         yield from sheet.families()
+        yield from _plugin_counters(plugins)
 
 
 class Sheet:
@@ -118,6 +133,19 @@ def _status(sheet: Sheet, status: StatusRow, ports: Sequence[PortRow]) -> None:
     sheet.add("vdp_build_info", 1, status["version"], platform.python_version())
     sheet.add("vdp_ready", status["ready"])
     sheet.add("vdp_uptime_seconds", status["uptime_s"])
+    reloads = status["reloads"]
+    for result, count in reloads["results"].items():
+        sheet.add("vdp_config_reloads_total", count, result)
+    sheet.add("vdp_config_last_reload_successful", reloads["was_good"])
+    sheet.add("vdp_config_last_reload_success_timestamp_seconds", reloads["read_s"])
+    for level in LOG_LEVELS:
+        sheet.add("vdp_log_messages_total", status["log"].get(level, 0), level)
+    for heard in status["netlink"]:
+        sheet.add("vdp_netlink_events_total", heard["events"], heard["netns"] or "")
+        sheet.add("vdp_netlink_overruns_total", heard["overruns"], heard["netns"] or "")
+    for method, outcomes in status["requests"].items():
+        for outcome, count in outcomes.items():
+            sheet.add("vdp_control_requests_total", count, method, outcome)
     for worker in status["workers"]:
         number = str(worker["worker"])
         sheet.add("vdp_worker_busy_seconds_total", worker["busy_ns"] / 1e9, number)
@@ -136,6 +164,7 @@ def _status(sheet: Sheet, status: StatusRow, ports: Sequence[PortRow]) -> None:
     flows, upcalls = status["flows"], status["upcalls"]
     sheet.add("vdp_flow_entries_limit", flows["limit"])
     sheet.add("vdp_flow_inserts_total", flows["inserts"])
+    sheet.add("vdp_flow_refusals_total", flows["refused"])
     for reason in EVICTION_REASONS:
         sheet.add("vdp_flow_evictions_total", flows["evictions"].get(reason, 0), reason)
     for reason in UPCALL_REASONS:
@@ -157,6 +186,8 @@ def _ports(sheet: Sheet, ports: Sequence[PortRow]) -> None:
         name, counters = port["name"], port["counters"]
         sheet.add("vdp_port_info", 1, name, port["type"], port["device"] or "", port["netns"] or "")
         sheet.add("vdp_port_up", port["up"], name)
+        if port["carrier"] is not None:
+            sheet.add("vdp_port_carrier", port["carrier"], name)
         sheet.add("vdp_port_mtu_bytes", port["mtu"], name)
         sheet.add("vdp_port_receive_frames_total", counters["rx_packets"], name)
         sheet.add("vdp_port_receive_packets_total", counters["rx_segments"], name)
@@ -166,6 +197,12 @@ def _ports(sheet: Sheet, ports: Sequence[PortRow]) -> None:
         sheet.add("vdp_port_transmit_bytes_total", counters["tx_bytes"], name)
         sheet.add("vdp_port_transmit_queue_frames", counters["tx_queued"], name)
         sheet.add("vdp_port_kernel_drops_total", port["kernel_drops"], name)
+        sheet.add("vdp_port_offered_frames_total", counters["offered"], name)
+        sheet.add("vdp_port_dropped_frames_total", counters["dropped"], name, "receive")
+        sheet.add("vdp_port_dropped_frames_total", counters["tx_dropped"], name, "transmit")
+        sheet.add("vdp_port_lookups_total", counters["hits"], name, "hit")
+        sheet.add("vdp_port_lookups_total", counters["misses"], name, "miss")
+        sheet.add("vdp_port_upcalls_total", counters["upcalls"], name)
         sheet.add("vdp_port_injected_frames_total", counters["injected"], name)
         sheet.add("vdp_port_cloned_frames_total", counters["cloned"], name)
         sheet.add("vdp_port_forwarded_frames_total", counters["forwarded"], name)
@@ -177,6 +214,10 @@ def _ports(sheet: Sheet, ports: Sequence[PortRow]) -> None:
             sheet.add("vdp_gro_frames_total", counters["rx_packets"], name)
             sheet.add("vdp_gro_segments_total", counters["rx_segments"], name)
             sheet.add("vdp_gro_merged_frames_total", counters["merged"], name)
+        elif port["type"] != "flood":
+            sheet.add("vdp_port_receive_ring_frames", port["rx_ring"], name)
+            for feature in OFFLOADS:
+                sheet.add("vdp_port_offload_enabled", feature in port["features"], name, feature)
 
 
 def _drops(
@@ -193,12 +234,14 @@ def _drops(
         sheet.add("vdp_drops_total", drop["packets"], drop["port"], drop["reason"])
 
 
-def _links(sheet: Sheet, links: Sequence[LinkRow]) -> None:
+def _links(sheet: Sheet, links: Sequence[LinkRow], heard: Callable[[str], float]) -> None:
     for link in links:
         name, counters = link["name"], link["counters"]
         sheet.add("vdp_link_info", 1, name, link["kind"], link["local"] or "", link["remote"] or "")
         sheet.add("vdp_link_up", link["up"], name)
         sheet.add("vdp_link_mtu_bytes", link["mtu"], name)
+        sheet.add("vdp_link_path_mtu_bytes", link["path_mtu"] or 0, name)
+        sheet.add("vdp_link_last_receive_timestamp_seconds", heard(name), name)
         for direction, short in (("receive", "rx"), ("transmit", "tx")):
             for what in ("packets", "bytes", "errors", "dropped"):
                 sheet.add(f"vdp_link_{direction}_{what}_total", counters.get(f"{short}_{what}", 0), name)
@@ -207,6 +250,11 @@ def _links(sheet: Sheet, links: Sequence[LinkRow]) -> None:
             sheet.add("vdp_link_errors_total", count, name, kind)
         for effect, count in link["icmp_errors"].items():
             sheet.add("vdp_link_icmp_errors_total", count, name, effect)
+
+
+def _bridges(sheet: Sheet, bridges: Sequence[BridgeRow]) -> None:
+    for bridge in bridges:
+        sheet.add("vdp_bridge_addresses", bridge["macs"], bridge["bridge"])
 
 
 def _handlers(sheet: Sheet, handlers: Sequence[HandlerRow]) -> None:
@@ -220,9 +268,23 @@ def _handlers(sheet: Sheet, handlers: Sequence[HandlerRow]) -> None:
         sheet.add("vdp_handler_timeouts_total", counts["timeout"], *place)
         sheet.add("vdp_handler_passed_over", handler["state"] != "asked", *place)
         sheet.add("vdp_handler_quarantines_total", handler["quarantines"], *place)
+        for outcome, count in handler["icmp_errors"].items():
+            sheet.add("vdp_handler_icmp_errors_total", count, *place, outcome)
         sheet.add("vdp_handler_seconds_total", handler["seconds"], *place)
 
 
 def _plugins(sheet: Sheet, plugins: Sequence[PluginRow]) -> None:
     for plugin in plugins:
         sheet.add("vdp_plugin_info", 1, plugin["name"], plugin["version"], plugin["state"])
+
+
+def _plugin_counters(plugins: Sequence[PluginRow]) -> Iterator[Family]:
+    """Counters of their own: of each two families, packets and bytes."""
+    families: dict[str, CounterMetricFamily] = {}
+    for row in (row for plugin in plugins for row in plugin["counters"]):
+        for unit, count in (("packets", row["packets"]), ("bytes", row["bytes"])):
+            name = f"{row['name']}_{unit}_total"
+            if name not in families:
+                families[name] = CounterMetricFamily(name, row["text"], labels=list(row["labels"]))
+            families[name].add_metric(list(row["labels"].values()), count)
+    yield from families.values()
