@@ -5,8 +5,14 @@ A plugin declares `vdp_api = 1` and implements hooks of vdp.hookspecs with `hook
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from vdp.config.names import LinkName, PortName
+from vdp.config.values import Mac
+from vdp.counters import CounterFamily
 from vdp.datapath import Datapath
-from vdp.engine.interface import PacketType
+from vdp.deprecation import Renamed, deprecated
+from vdp.engine.interface import Feature, PacketType, Upcall
 from vdp.header import (
     Bits,
     FillChecksum,
@@ -27,6 +33,8 @@ from vdp.links.ip6_tunnel import Ip6Tunnel, Ip6TunnelKind
 from vdp.links.ip_tunnel import IpTunnel, IpTunnelKind
 from vdp.links.link import Link, LinkError, LinkKind
 from vdp.links.parameters import (
+    Address,
+    Address6,
     Endpoint6Parameters,
     EndpointParameters,
     FrameParameters,
@@ -34,10 +42,12 @@ from vdp.links.parameters import (
     TapParameters,
     Tunnel6Parameters,
     TunnelParameters,
+    UdpParameters,
 )
 from vdp.links.paths import PathPending
 from vdp.links.sequencing import SequenceParameters, Sequencing
 from vdp.links.tunnel_table import TunnelTable
+from vdp.links.udp_input import UdpReceiver
 from vdp.packet import Packet
 from vdp.protocols.ethernet import Ethernet, EtherType, Vlan
 from vdp.protocols.gre import GreBase, GreFlag, GreSequence, TunnelInfo
@@ -50,7 +60,10 @@ from vdp.verdict import Verdict
 
 __all__ = [
     "API_VERSION",
+    "Address",
+    "Address6",
     "Bits",
+    "CounterFamily",
     "Datapath",
     "Ecn",
     "Egress",
@@ -58,6 +71,7 @@ __all__ = [
     "EndpointParameters",
     "EtherType",
     "Ethernet",
+    "Feature",
     "FillChecksum",
     "FillCopy",
     "FillHash",
@@ -88,11 +102,14 @@ __all__ = [
     "Link",
     "LinkError",
     "LinkKind",
+    "LinkName",
+    "Mac",
     "Octets",
     "Packet",
     "PacketType",
     "PathPending",
     "Pipeline",
+    "PortName",
     "Registry",
     "RegistryError",
     "SequenceParameters",
@@ -107,8 +124,23 @@ __all__ = [
     "TunnelParameters",
     "TunnelTable",
     "Udp",
+    "UdpParameters",
+    "UdpReceiver",
+    "Upcall",
     "Verdict",
     "Vlan",
     "hookimpl",
     "internet_checksum",
 ]
+
+#: Names that are gone with the next minor version, and what they stand for until then.
+DEPRECATED: dict[str, Renamed] = {}
+
+if not TYPE_CHECKING:  # to a type checker they are gone already
+
+    def __getattr__(name: str) -> object:
+        renamed = DEPRECATED.get(name)
+        if renamed is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        deprecated(f"vdp.api.{name}", renamed.since, f"vdp.api.{renamed.instead}")
+        return globals()[renamed.instead]

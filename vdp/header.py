@@ -14,6 +14,7 @@ A header keeps its place: fields of an outer header can be read after it was pul
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, overload
 
@@ -227,3 +228,10 @@ class Header:
             value_bytes[first:last],
             checksum=self.offset + checksum.offset if checksum is not None else None,
         )
+
+
+def header_kinds(kind: type[Header] = Header) -> Iterator[type[Header]]:
+    """Every declared header: those of vdp and of the plugins that were imported."""
+    for each in kind.__subclasses__():
+        yield each
+        yield from header_kinds(each)

@@ -6,7 +6,7 @@ these functions that it needs, marked with `vdp.api.hookimpl`, and says `vdp_api
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -14,7 +14,11 @@ import pluggy
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
     from vdp.links.link import LinkKind
+    from vdp.packet import Packet
     from vdp.stages.pipeline import Pipeline
+
+    #: Makes an action of what stands behind its word's colon, or of "".  ValueError: a sentence.
+    ActionMaker = Callable[[str], Callable[[Packet], None]]
 
 hookspec = pluggy.HookspecMarker("vdp")
 hookimpl = pluggy.HookimplMarker("vdp")
@@ -29,8 +33,22 @@ def vdp_link_kinds() -> Iterable[LinkKind]:  # type: ignore[empty-body]
 
 
 @hookspec
+def vdp_actions() -> Mapping[str, ActionMaker]:  # type: ignore[empty-body]
+    """Forwarding actions for rules: word to maker.  Called before the configuration is validated.
+
+    `actions = ["PLUGIN.WORD:ARGUMENT", "normal"]`: the maker gets the argument ("" where there is
+    none), and raises ValueError with a sentence ("expected …"), which is told with file and line.  What it
+    returns is called with each packet that is traced through the rule.  It may change the packet,
+    which then goes on to the rule's next action, or end it.
+    """
+
+
+@hookspec
 def vdp_drop_reasons() -> Mapping[str, str]:  # type: ignore[empty-body]
-    """The plugin's own drop reasons, at most 8: name to sentence.  Counted as plugin_<plugin>_<name>."""
+    """The plugin's own drop reasons, at most 8: name to sentence.  Counted as plugin_<plugin>_<name>.
+
+    A sentence that begins with "not lost" is of packets that end here as they should: a trace says consumed.
+    """
 
 
 @hookspec
@@ -39,8 +57,8 @@ def vdp_register(datapath: Datapath) -> None:
 
 
 @hookspec
-def vdp_stages(pipeline: Pipeline) -> None:
-    """Add stages to the transmit pipeline."""
+def vdp_stages(pipeline: Pipeline, datapath: Datapath) -> None:
+    """Add stages to the transmit pipeline.  Called after `vdp_register`; it need not take both arguments."""
 
 
 @hookspec

@@ -23,15 +23,19 @@ from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Concatenate, Protocol
 
+from vdp.histogram import Histogram
 from vdp.quarantine import Conduct
+from vdp.rehearsal import Offer
 from vdp.time_limit import HandlerTimeout, TimeLimit, is_others
-from vdp.trace import HeaderBudget, Truncated, Undecided
+from vdp.trace import HeaderBudget, Truncated, Undecided, place
 from vdp.verdict import Verdict
 
 if TYPE_CHECKING:
     from vdp.packet import Packet
 
 Receive = Callable[Concatenate["Packet", ...], Verdict]
+#: Who registers vdp's own handlers.
+OWNER = "vdp"
 
 
 class Host(Protocol):
@@ -59,6 +63,9 @@ class Host(Protocol):
 class RegistryError(OSError):
     """A registration or removal that the registry refuses: EBUSY or EINVAL, and a sentence."""
 
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 @dataclass(slots=True, eq=False)
 class Registered:
@@ -79,13 +86,24 @@ class Registered:
     verdicts: Counter[str] = field(default_factory=Counter)
     #: What its error handler made of ICMP errors: a verdict, or "error" where it raised.
     errors: Counter[str] = field(default_factory=Counter)
-    seconds: float = 0.0
+    #: Seconds that it took, each time; and all in all without those of handlers that it asked.
+    durations: Histogram = field(default_factory=Histogram)
+    own_seconds: float = 0.0
     last_error: str = ""
     conduct: Conduct = field(default_factory=Conduct)
+
+    @property
+    def seconds(self) -> float:
+        """Spent in it altogether."""
+        return self.durations.sum
 
     def offer(self, packet: Packet, args: tuple[Any, ...], host: Host) -> Verdict:
         """Ask the handler.  An exception is REJECT; short packets, deep headers and timeouts pass."""
         state = packet.checkpoint()
+        rehearsal = packet.trace.rehearsal
+        if rehearsal is not None:
+            rehearsal.begin(self._offered(packet))
+        outer_s, packet.trace.nested_s = packet.trace.nested_s, 0.0
         started = time.perf_counter()
         run = host.limit.enter()
         try:
@@ -101,27 +119,49 @@ class Registered:
         except HandlerTimeout as timeout:
             is_mine = timeout.run is run
             if is_mine:
-                self._failed(timeout, host)
+                self._failed(timeout, packet, host)
             self._came_to("timeout" if is_mine else "drop", packet, state, Verdict.REJECT)
             raise
         except (Exception, SystemExit) as error:
-            self._failed(error, host)
+            self._failed(error, packet, host)
             verdict, outcome = Verdict.REJECT, "error"
         finally:
             host.limit.leave(run)
-            self.seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            if rehearsal is None:
+                self.durations.observe(seconds)
+                self.own_seconds += seconds - packet.trace.nested_s
+            packet.trace.nested_s = outer_s + seconds
         self._came_to(outcome, packet, state, verdict)
         return verdict
 
     def _came_to(self, outcome: str, packet: Packet, state: Any, verdict: Verdict) -> None:
         """Count the outcome; where the packet is not the handler's, all that it did is undone."""
-        self.verdicts[outcome] += 1
+        rehearsal = packet.trace.rehearsal
+        if rehearsal is not None:
+            rehearsal.end(outcome, len(packet.trace.guards))
+        else:
+            self.verdicts[outcome] += 1
         packet.trace.asked.append((self.list, self.name, outcome))
         if verdict is Verdict.REJECT:
             packet.restore(state)
         packet.count_since(state, self.counters[outcome])
 
-    def _failed(self, error: BaseException, host: Host) -> None:
+    def _offered(self, packet: Packet) -> Offer:
+        code = getattr(self.receive, "__code__", None)
+        source = place(code.co_filename, code.co_firstlineno) if code else ""
+        return Offer(self.list, self.priority, self.name, self.owner, 0, len(packet.trace.guards), source)
+
+    def passed_over(self, packet: Packet) -> bool:
+        """Whether it is not asked: it failed too often, or is disabled."""
+        if self.conduct.is_out and packet.trace.rehearsal is not None:
+            packet.trace.rehearsal.pass_over(self._offered(packet), self.conduct.state)
+        return self.conduct.is_out
+
+    def _failed(self, error: BaseException, packet: Packet, host: Host) -> None:
+        if packet.trace.rehearsal is not None:
+            packet.trace.rehearsal.fail(fault(error))
+            return
         self.last_error = fault(error)
         host.handler_failed(self, error)
 
@@ -144,11 +184,13 @@ class Registered:
         except (Truncated, HeaderBudget):
             verdict, outcome = Verdict.REJECT, "reject"
         except (Exception, SystemExit, HandlerTimeout) as error:
-            self._failed(error, host)
+            self._failed(error, packet, host)
             verdict, outcome = Verdict.REJECT, "error"
         finally:
             host.limit.leave(run)
-            self.seconds += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self.durations.observe(seconds)
+            self.own_seconds += seconds
         self.errors[outcome] += 1
         packet.restore(state)
         return verdict
@@ -160,12 +202,19 @@ OUTCOMES = (*(verdict.value for verdict in Verdict), "error", "timeout")
 
 def fault(error: BaseException) -> str:
     """An exception in a line: what, and where; in the plugin, if the way there leads through one."""
+    if isinstance(error, SyntaxError) and is_others(error.filename or "<"):  # it is of what was not run
+        return f"{type(error).__name__}: {error.msg} ({_short(str(error.filename))}:{error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
     plugins = [frame for frame in frames if is_others(frame.filename)]
     where = (plugins or frames)[-1:]
-    place = "".join(f" ({'/'.join(PurePath(at.filename).parts[-2:])}:{at.lineno})" for at in where)
+    place = "".join(f" ({_short(at.filename)}:{at.lineno})" for at in where)
     what = str(error) if isinstance(error, HandlerTimeout) else f"{type(error).__name__}: {error}"
     return " ".join(f"{what}{place}".split())
+
+
+def _short(file: str) -> str:
+    """A file and its folder."""
+    return "/".join(PurePath(file).parts[-2:])
 
 
 def _counters(host: Host) -> dict[str, int]:
@@ -228,7 +277,7 @@ class HandlerList:
         """Ask the handlers in order; REJECT when all of them say so, or there are none."""
         packet.depends(("handlers", self.name))
         for registered in self._handlers:
-            if registered.conduct.is_out:
+            if registered.passed_over(packet):
                 continue
             verdict = registered.offer(packet, args, self._host)
             if verdict is not Verdict.REJECT:
@@ -307,7 +356,7 @@ class SlotTable:
         """Ask the slot's handler; REJECT when there is none."""
         packet.depends(("handlers", self.name))
         registered = self._slots.get(slot)
-        if registered is None or registered.conduct.is_out:
+        if registered is None or registered.passed_over(packet):
             return Verdict.REJECT
         return registered.offer(packet, args, self._host)
 
@@ -336,9 +385,11 @@ class Registry:
         """The priority list of that name (a plugin may have lists of its own)."""
         return self.lists.setdefault(name, HandlerList(name, self._host))
 
-    def table(self, name: str, size: int = 256) -> SlotTable:
-        """The slot table of that name; `size` counts when it is first asked for."""
-        return self.tables.setdefault(name, SlotTable(name, size, self._host))
+    def table(self, name: str, size: int | None = None) -> SlotTable:
+        """The slot table of that name, with as many slots as anybody asked for (256); empty ones are free."""
+        found = self.tables.setdefault(name, SlotTable(name, size or 256, self._host))
+        found.size = max(found.size, size or 0)
+        return found
 
     def __iter__(self) -> Iterator[Registered]:
         """Every registration, table by table, list by list, in the order of asking."""

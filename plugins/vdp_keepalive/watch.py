@@ -9,7 +9,19 @@ from typing import Annotated, TypeGuard
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from vdp.api import Bits, Datapath, GreTunnel, Header, IpTunnel, IPv4, IPv6, Link, Packet, PacketType
+from vdp.api import (
+    Bits,
+    Datapath,
+    GreTunnel,
+    Header,
+    IpTunnel,
+    IPv4,
+    IPv6,
+    Link,
+    LinkName,
+    Packet,
+    PacketType,
+)
 
 #: GRE protocol type of what comes back.
 KEEPALIVE = 0
@@ -37,7 +49,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    link: dict[str, LinkKeepalive] = Field(default_factory=dict, description="by name of the link")
+    link: dict[LinkName, LinkKeepalive] = Field(default_factory=dict, description="by name of the link")
 
 
 @dataclass(slots=True)

@@ -75,6 +75,8 @@ class NvgreParameters(EndpointParameters, FrameParameters):
     flow_id: Annotated[int, Field(ge=0, le=255)] = Field(0, description="FlowID of what is sent")
     entropy: bool = Field(False, description="FlowID by flow, where the frame carries TCP or UDP")
 
+    has_fallback = False
+
     @property
     def input_key(self) -> int:
         return self.vsid

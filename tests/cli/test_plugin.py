@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Vdp
+from tests.cli.conftest import Daemon, Vdp
 from tests.lab import REPOSITORY
 from tests.test_docs import forget_modules, install
 from vdp.cli import exits
-from vdp.cli.plugin import questions
+from vdp.cli.plugin import KINDS, questions, template
 
 __all__ = ["forget_modules"]
 
@@ -51,6 +51,36 @@ def test_info_is_read_without_importing(vdp: Vdp, folder: Path) -> None:
     assert (fields["author"], fields["samples"]) == ("-", "no")
     assert json.loads(vdp("plugin", "info", "bomb", "--json").out)["api"] == 3
     assert "vdp_bomb" not in sys.modules
+
+
+def test_info_says_what_a_daemon_has_counted_for_it(vdp: Vdp, daemon: Daemon) -> None:
+    row = daemon.view.plugins[0]
+    name = "vdp_plugin_gre_odd"
+    row["counters"] = [
+        {"name": name, "text": "Odd ones.", "labels": {"port": "a", "tos": "7"}, "packets": 3, "bytes": 99}
+    ]
+    said = vdp("plugin", "info", "gre", "--socket", daemon.socket)
+    assert re.search(r"^running +loaded\n", said.out, re.MULTILINE)
+    assert re.search(r"^provides +link kind gre\n", said.out, re.MULTILINE)
+    assert said.out.splitlines()[-1].split() == [name, "port=a,tos=7", "3", "99"]
+    assert json.loads(vdp("plugin", "info", "gre", "--json", "--socket", daemon.socket).out)["running"] == row
+    alone = vdp("plugin", "info", "gre", "--socket", "/nowhere")
+    assert (alone.code, alone.err) == (exits.OK, "")
+    assert re.search(r"^running +-$", alone.out, re.MULTILINE)
+    assert json.loads(vdp("plugin", "info", "gre", "--json", "--socket", "/nowhere").out)["running"] is None
+
+
+def test_info_says_what_of_its_timers_failed_and_list_does_so_too(vdp: Vdp, daemon: Daemon) -> None:
+    said = vdp("plugin", "info", "wccp", "--socket", daemon.socket)
+    titles, row = said.out.splitlines()[-2:]
+    assert titles.split() == ["CALLED", "NAME", "TIMES", "FAILURES", "STATE", "LAST", "ERROR"]
+    assert row.split()[:7] == ["timer", "vdp_wccp.tick", "9", "5", "quarantine", "2", "s"]
+    assert "ValueError: " in row
+    assert "\x1b" not in said.out
+    daemon.view.plugins[1]["error"] = ""
+    listed = vdp("plugin", "list", "--socket", daemon.socket).out
+    assert "timer failed 5 times: ValueError: " in listed
+    assert "\x1b" not in listed
 
 
 def test_info_of_a_built_in_plugin(vdp: Vdp) -> None:
@@ -97,7 +127,9 @@ def test_a_failed_test_is_an_exit_code_and_all_lines_of_what_failed(vdp: Vdp, fo
     result = vdp("plugin", "test", "shy", "--packets", "300", "--beside", "gre")
     assert result.code == exits.FAILED
     assert re.search(
-        r"^packets +failed +vdp_shy\.py:10: AttributeError: .*\n {20,}packet 4", result.out, re.MULTILINE
+        r"^packets +failed +[^/ ]+/vdp_shy\.py:10: AttributeError: .*\n {20,}packet 4",
+        result.out,
+        re.MULTILINE,
     )
 
 
@@ -126,11 +158,13 @@ def test_what_is_there_already_is_left_alone(vdp: Vdp, folder: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("given", ["colour=red", "summary", "name=x", "module=x"])
+@pytest.mark.parametrize("given", ["colour=red", "summary", "name=x", "kind=udp", "module=x"])
 def test_an_answer_that_nobody_asked_for_is_refused(vdp: Vdp, folder: Path, given: str) -> None:
     result = vdp("plugin", "new", "shim", "--set", given)
     assert result.code == exits.FAILED
-    assert result.err.endswith("expected KEY=VALUE, where KEY is author, ethertype, priority, summary\n")
+    assert result.err.endswith(
+        "expected KEY=VALUE, where KEY is author, ethertype, priority, summary, udp_port\n"
+    )
 
 
 def test_an_answer_that_is_wrong_is_refused(vdp: Vdp, folder: Path) -> None:
@@ -140,9 +174,26 @@ def test_an_answer_that_is_wrong_is_refused(vdp: Vdp, folder: Path) -> None:
     assert not (folder / "vdp-shim").exists()
 
 
+@pytest.mark.parametrize("noun", ["plugin", "plugins", "handler"])
+def test_help_about_a_noun_of_several_verbs_says_them_all(vdp: Vdp, noun: str) -> None:
+    result = vdp(noun, "--help")
+    assert (result.code, result.out.splitlines()[0]) == (
+        exits.OK,
+        f"usage: vdp {noun.removesuffix('s')} [-h] VERB ...",
+    )
+
+
+def test_every_kind_has_its_files_in_the_template() -> None:
+    folders = {path.name: {file.name for file in path.iterdir()} for path in (template() / "kinds").iterdir()}
+    assert folders.keys() == set(KINDS)
+    assert {frozenset(files) for files in folders.values()} == {
+        frozenset({"module.py.jinja", "samples.py.jinja", "tests.py.jinja", "usage.md.jinja"})
+    }
+
+
 def test_the_page_has_every_verb_option_and_question() -> None:
     for verb in ("info PLUGIN", "test PLUGIN", "new NAME"):
         assert f"| `vdp plugin {verb}` |" in PAGE
-    options = ("packets", "seed", "beside", "samples", "strict", "directory", "set")
+    options = ("packets", "seed", "beside", "samples", "strict", "directory", "set", "kind")
     assert not [option for option in options if f"--{option}" not in PAGE]
     assert not [question for question in questions() if f"`{question}`" not in PAGE]

@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import GRE, Ether
 
 from tests.plane import L2, L3, A, B, MakePlane, Plane
+from vdp.cli import exits, main
 from vdp.forwarding.routes import Route
 from vdp.testing.paths import StaticPaths
 from vdp.testing.soundness import check_soundness
@@ -492,3 +494,30 @@ def test_a_link_that_can_have_none_is_named_at_the_start(
     assert [line.split(": ")[1] for line in caplog.messages] == ["gre1", "tap", "nowhere"]
     plane.pass_time(1)
     assert plane.received("underlay") == []
+
+
+def test_a_table_for_a_link_that_is_not_there_is_a_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "vdp.toml"
+    path.write_text("""
+plugins.load = ["gre", "keepalive"]
+[[port]]
+name = "u"
+type = "raw"
+protocol = "gre"
+[[link]]
+name = "gre1"
+kind = "gre"
+underlay = "u"
+[plugin.keepalive.link.gre1]
+respond = true
+[plugin.keepalive.link.gre9]
+send = true
+""")
+    assert main(["check", "-c", str(path)]) == exits.CONFIG
+    said = capsys.readouterr().err
+    assert said.startswith(f'{path}:13:1: error: plugin.keepalive.link.gre9: found "gre9", expected')
+    path.write_text(path.read_text().replace("gre9", "u"))
+    assert main(["check", "-c", str(path)]) == exits.CONFIG
+    assert 'found "u", a port, expected the name of a link' in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import types
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +14,7 @@ import pytest
 from tests.conftest import EngineFactory
 from tests.plane import L3, A, B
 from vdp import loader
-from vdp.api import hookimpl
+from vdp.api import EndpointParameters, LinkKind, PacketType, hookimpl
 from vdp.loader import PluginError, Plugins
 from vdp.testing.builders import gre, ipv4, udp
 from vdp.testing.dataplane import Dataplane
@@ -69,6 +70,29 @@ def hook(name: str, function: Callable[..., Any]) -> dict[str, Any]:
     return {name: hookimpl(function)}
 
 
+def test_parameters_that_no_validator_can_be_built_for_are_the_plugins_fault(
+    offer: Callable[..., dict[str, Point]],
+) -> None:
+    class Unbuilt(EndpointParameters):
+        kept: socket.socket  # what pydantic can not check
+
+    class Kind(LinkKind):
+        name, packet_type, parameters = "unbuilt", PacketType.L3, Unbuilt
+
+        async def newlink(self, *arguments: Any) -> Any:
+            raise AssertionError
+
+        async def dellink(self, *arguments: Any) -> None:
+            raise AssertionError
+
+    offer(unbuilt=module(**hook("vdp_link_kinds", lambda: [Kind()])))
+    plugins = Plugins()
+    (failure,) = plugins.load(["unbuilt"])
+    assert str(failure).startswith("plugin unbuilt failed: PydanticSchemaGenerationError: ")
+    assert "\n" not in str(failure)
+    assert "unbuilt" not in plugins.kinds
+
+
 @pytest.mark.conformance("A14")
 def test_the_three_built_in_plugins_are_installed_and_take_part_like_any_other() -> None:
     found = loader.installed()
@@ -102,12 +126,20 @@ def raising(**arguments: object) -> None:
     ("made", "words"),
     [
         (broken_import, "can not be imported: ModuleNotFoundError: No module named 'scipy'"),
-        (module(vdp_api=2), "is made for API version 2; this vdp has 1"),
+        (module(vdp_api=2), "is made for API version 2; this vdp has 1: a newer vdp is needed"),
+        (module(vdp_api="1"), "is made for API version '1'; this vdp has 1: a newer version of the plugin"),
         (types.ModuleType("bare"), "does not say vdp_api = 1, the API it is made for"),
         (module(**hook("vdp_link_kinds", lambda: raising())), "failed: ZeroDivisionError: in a hook"),
-        (module(**hook("vdp_mistyped", lambda: None)), "failed: PluginValidationError"),
+        (
+            module(**hook("vdp_regsiter", lambda: None)),
+            "failed: unknown hook 'vdp_regsiter': did you mean 'vdp_register'?",
+        ),
+        (
+            module(**hook("vdp_unheard_of", lambda: None)),
+            "failed: unknown hook 'vdp_unheard_of': there are vdp_",
+        ),
     ],
-    ids=["import", "api-2", "no-api", "hook-raises", "no-such-hook"],
+    ids=["import", "api-2", "api-text", "no-api", "hook-raises", "hook-mistyped", "no-such-hook"],
 )
 def test_a_plugin_that_does_not_load_is_one_clear_line_and_the_others_load(
     offer: Callable[..., dict[str, Point]], made: Any, words: str

@@ -310,6 +310,8 @@ def test_a_protocol_beside_gre_can_be_registered(bare: Plane) -> None:
     packet = ipv4(B, A, INNER, protocol=4)
     bare.send("underlay", packet)
     assert bare.drops("underlay") == {"not_for_us": 1}
+    drops = bare.datapath.drops
+    assert "an IP protocol" in drops.text(drops.code("not_for_us")), "it is our own address"
     bare.datapath.registry.table("ip_protocol").add(ipip, slot=4, name="ipip", owner="test")
     bare.send("underlay", packet)
     assert bare.received("lan") == [INNER]

@@ -190,6 +190,8 @@ def test_lists_come_into_being_when_asked_for_and_stay(host: Host) -> None:
     assert registry.list("my_protocol") is registry.list("my_protocol")
     assert registry.table("gre_version", 2) is registry.table("gre_version")
     assert registry.table("gre_version").size == 2
+    assert registry.table("gre_version", 4) is registry.table("gre_version")
+    assert registry.table("gre_version", 2).size == 4, "as many as anybody asked for"
 
 
 @pytest.mark.conformance("A10")

@@ -208,11 +208,11 @@ def test_vdps_own_handlers_are_never_out(plane: Plane, monkeypatch: pytest.Monke
 def test_a_command_lets_it_out_and_forgets_or_keeps_it_out(plane: Plane) -> None:
     failing = Failing(plane)
     fail(plane, MOST_FAILURES)
-    plane.datapath.judge(failing.registered, Conduct.enable)
+    plane.datapath.discipline.judge(failing.registered, Conduct.enable)
     assert not failing.is_out
     fail(plane, MOST_FAILURES - 1)
     assert not failing.is_out, "nothing is held against it"
-    plane.datapath.judge(failing.registered, Conduct.disable)
+    plane.datapath.discipline.judge(failing.registered, Conduct.disable)
     plane.pass_time(100_000)
     assert failing.registered.conduct.state == "disabled"
 
@@ -225,7 +225,7 @@ def test_it_is_shown(plane: Plane) -> None:
     assert (row["state"], row["quarantines"], row["quarantine_left_s"]) == ("quarantine", 1, FIRST_S)
     assert row["last_error"].startswith("ZeroDivisionError: again (registry/test_quarantine.py:")
     assert row["verdicts"]["error"] == MOST_FAILURES
-    plane.datapath.judge(failing.registered, Conduct.enable)
+    plane.datapath.discipline.judge(failing.registered, Conduct.enable)
     row = next(r for r in Inspector(plane.datapath, None).list_handlers() if r["name"] == "failing")  # type: ignore[arg-type]
     assert (row["state"], row["quarantine_left_s"]) == ("asked", None)
 
@@ -273,7 +273,7 @@ def test_established_flows_lose_nothing_while_a_handler_fails_is_put_out_and_com
             inject(*(packet(flow) for flow in range(1, 9)))
             sent += 8
             plane.datapath.slowpath.run()
-            plane.datapath.end_quarantines()
+            plane.datapath.discipline.end_quarantines()
             while plane.stats("lan").offered < sent - 400:
                 plane.received("lan")
                 plane.datapath.slowpath.run()
@@ -289,7 +289,7 @@ def test_established_flows_lose_nothing_while_a_handler_fails_is_put_out_and_com
         until(lambda before=before: sent > before + 80)  # type: ignore[misc]
         assert bad < 50
     failing.how = lambda: None
-    plane.datapath.judge(failing.registered, Conduct.enable)
+    plane.datapath.discipline.judge(failing.registered, Conduct.enable)
     asked = failing.asked
     inject(packet(200))
     until(lambda: failing.asked > asked)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import EngineFactory
 from vdp import loader
-from vdp.api import Datapath, LinkKind, PacketType, Verdict, hookimpl
+from vdp.api import Datapath, EndpointParameters, LinkKind, PacketType, Verdict, hookimpl
 from vdp.links.gre_demux import GreDemux
 from vdp.loader import PluginError, Plugins
 from vdp.registry import RegistryError
@@ -29,6 +29,7 @@ class Kind(LinkKind):
 
     name = "mine"
     packet_type = PacketType.L3
+    parameters = EndpointParameters
 
     async def newlink(self, datapath: Datapath, name: str, underlay: str, parameters: Any) -> Any:
         raise AssertionError(name)
@@ -105,7 +106,7 @@ def left(datapath: Datapath) -> dict[str, list[str]]:
         "stages": [stage.name for stage in datapath.pipeline.stages],
         "reasons": [reason.name for reason in datapath.drops],
         "chores": ["chore"] * len(datapath._chores),
-        "cookies": ["cookie"] * len(datapath._cookies),
+        "cookies": ["cookie"] * len(datapath.cookies),
         "kinds": list(datapath.plugins.kinds),
     }
 

@@ -145,11 +145,11 @@ def test_a_plugins_other_calls_are_limited_too(
     if where == "chore":
         plane.datapath.every(1, busy)  # type: ignore[arg-type]
         plane.pass_time(1.1)
-        assert "a chore failed: HandlerTimeout" in caplog.text
+        assert "a timer failed: " in caplog.text
     elif where == "effect":
         add(plane, effect)
         plane.send("underlay", RECEIVED)
-        assert "an effect failed: HandlerTimeout" in caplog.text
+        assert "an effect failed: " in caplog.text
         assert plane.drops("underlay") == {"policy_rule": 1}
     else:
         plane.datapath.pipeline.add(busy, priority=1, name="hang", owner="test")  # type: ignore[arg-type]

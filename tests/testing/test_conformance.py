@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
+from pydantic import BaseModel, ConfigDict
 
 from tests.testing.conftest import Install
 from vdp.testing import Conformance, Result
+from vdp.testing.fuzz import constants_of
 
 HEAD = """
 import time
@@ -187,3 +191,18 @@ def test_settings_are_those_of_a_configuration() -> None:
     wrong = {"keepalive": {"lnik": {}}}
     (found_wrong,) = Conformance("keepalive", packets=500, settings=wrong).run()
     assert "[plugin.keepalive]" in found_wrong.detail
+
+
+def test_numbers_are_found_in_a_model_that_pydantic_has_not_built_yet() -> None:
+    class Options(BaseModel):
+        model_config = ConfigDict(defer_build=True)
+        colour: int = 0
+
+        @property
+        def is_red(self) -> bool:
+            return self.colour == 4711
+
+    Options.__module__ = "mine"
+    module = types.ModuleType("mine")
+    module.Options = Options  # type: ignore[attr-defined]
+    assert 4711 in constants_of(module)

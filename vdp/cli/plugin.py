@@ -1,4 +1,7 @@
-"""`vdp plugin info`, `new` and `test`: what needs no daemon, for who looks at, begins or tests a plugin."""
+"""`vdp plugin info`, `new` and `test`: what needs no daemon, for who looks at, begins or tests a plugin.
+
+`info` asks one all the same, where one answers: for the plugin's state and its counters.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vdp.cli import exits
+from vdp.cli.options import add_common, add_config, add_json
 from vdp.cli.text import escaped, talk
 
 if TYPE_CHECKING:
@@ -20,81 +24,104 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*\Z")
 MOST_NAME = 20
 PREFIX = "vdp-"
+#: What `vdp plugin new` can begin with: folders of the template.
+KINDS = ("decoder", "link", "udp")
 #: Packets that `vdp plugin test` tries, if not said otherwise.
 PACKETS = 100_000
 _WIDTH = 11
 
 
-def add_verbs(verbs: Any) -> None:
-    """Add them to the parser of the noun `plugin`."""
-    text = "what is known of an installed plugin, without importing it"
-    info = verbs.add_parser("info", help=text, description=text)
-    info.add_argument("name", metavar="PLUGIN")
-    _add_common(info)
-    info.set_defaults(run=show)
+def info_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="PLUGIN")
+    add_common(parser)
+    parser.set_defaults(run=show)
 
-    text = "begin a plugin: a distribution vdp-NAME with a decoder, its tests, README and CI"
-    new = verbs.add_parser("new", help=text, description=text)
-    new.add_argument("name", metavar="NAME", help="of the protocol: lower-case letters, digits, - and _")
-    new.add_argument("--directory", type=Path, metavar="DIR", help="where it is made: vdp-NAME, if not said")
-    new.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", dest="answers",
-        help="an answer of the template: summary, ethertype, priority, author",
+
+def new_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the protocol: lower-case letters, digits, - and _")
+    parser.add_argument(
+        "--kind", choices=KINDS, default=KINDS[0],
+        help="what it begins as: a decoder of what gre links carry (as usual), a kind of link over GRE, or "
+        "one over UDP",
     )  # fmt: skip
-    new.set_defaults(run=begin)
+    parser.add_argument(
+        "--directory", type=Path, metavar="DIR", help="where it is made: vdp-NAME, if not said"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="answers",
+        help="an answer of the template: summary, ethertype, udp_port, priority, author",
+    )  # fmt: skip
+    parser.set_defaults(run=begin)
 
-    text = "try an installed plugin: contract, fuzzed packets, soundness, time per upcall"
-    test = verbs.add_parser("test", help=text, description=text)
-    test.add_argument("name", metavar="PLUGIN")
-    test.add_argument("--packets", type=int, default=PACKETS, metavar="N", help="how many are tried (100000)")
-    test.add_argument("--seed", type=int, default=1, metavar="N", help="other packets (1)")
-    test.add_argument(
+
+def test_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="PLUGIN")
+    parser.add_argument(
+        "--packets", type=int, default=PACKETS, metavar="N", help="how many are tried (100000)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="other packets (1)")
+    parser.add_argument(
         "--beside",
         metavar="PLUGINS",
         help="plugins loaded before it, with commas; all built-in ones if not said",
     )
-    test.add_argument(
+    parser.add_argument(
         "--samples", metavar="MODULE:FUNCTION", help="its samples, in place of its entry point vdp.samples"
     )
-    test.add_argument("--strict", action="store_true", help="what is weak fails, too")
-    _add_common(test)
-    test.set_defaults(run=test_plugin)
-
-
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS,
-        help="configuration, for its tables [plugin.NAME]",
-    )  # fmt: skip
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--strict", action="store_true", help="what is weak fails, too")
+    add_config(parser, "configuration, for its tables [plugin.NAME]")
+    add_json(parser)
+    parser.set_defaults(run=test_plugin)
 
 
 # -- info ------------------------------------------------------------------------------------
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Print what a plugin's distribution says of it."""
+    """Print what a plugin's distribution says of it, and a daemon, where one runs."""
     from dataclasses import asdict
 
-    from vdp.cli.pages import print_json
+    from vdp.cli.pages import CALL_COLUMNS, COUNTER_COLUMNS, print_json, table_page
     from vdp.cli.text import aligned
 
     found = _installed(arguments.name)
     if found is None:
         return exits.NOT_FOUND
+    running = _running(arguments)
     if arguments.json:
-        print_json(asdict(found), sys.stdout)
+        print_json(asdict(found) | {"running": running}, sys.stdout)
         return exits.OK
     cells = [[key, _said(value)] for key, value in asdict(found).items()]
+    cells.append(["running", running["state"] if running else ""])
+    if running:
+        keys = ("error", "provides", "passed_over")
+        cells += [[key.replace("_", " "), _said(running[key])] for key in keys]
     for line in aligned(cells, [False, False]):
         print(line)
+    for columns, key in ((CALL_COLUMNS, "calls"), (COUNTER_COLUMNS, "counters")):
+        if running and running[key]:
+            print()
+            table_page(columns)(running[key], sys.stdout, False)
     return exits.OK
+
+
+def _running(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """The plugin as a daemon has it; None where none answers, or it does not know it."""
+    from vdp.cli.commands import socket_path
+    from vdp.control.client import call
+    from vdp.control.errors import ControlError, DaemonUnreachable
+
+    try:
+        rows: list[dict[str, Any]] = call(socket_path(arguments), "plugin.list", {"name": arguments.name})
+    except (ControlError, DaemonUnreachable):
+        return None
+    return rows[0] if rows else None
 
 
 def _said(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return ", ".join(value) if isinstance(value, tuple) else "" if value is None else str(value)
+    return ", ".join(value) if isinstance(value, tuple | list) else "" if value is None else str(value)
 
 
 def _installed(name: str) -> Metadata | None:
@@ -126,6 +153,8 @@ def installed_rows() -> list[dict[str, Any]]:
             "distribution": info.distribution,
             "provides": [],
             "passed_over": [],
+            "calls": [],
+            "counters": [],
         }
         for _, info in sorted(Plugins().infos.items())
     ]
@@ -145,7 +174,7 @@ def begin(arguments: argparse.Namespace) -> int:
     folder = arguments.directory or Path(f"{PREFIX}{name}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         return _refuse(f"{folder} is there already, and not an empty folder")
-    answers: dict[str, str] = {"name": name}
+    answers: dict[str, str] = {"name": name, "kind": arguments.kind}
     known = questions()
     for each in arguments.answers:
         key, separator, value = each.partition("=")
@@ -175,10 +204,10 @@ def template() -> Path:
 
 
 def questions() -> set[str]:
-    """What the template can be told, beside the name."""
+    """What the template can be told, beside name and kind."""
     text = (template() / "copier.yml").read_text()
     found = re.findall(r"^([a-z]\w*):\n((?:  .*\n)+)", text, re.MULTILINE)
-    return {key for key, says in found if key != "name" and "when: false" not in says}
+    return {key for key, says in found if key not in ("name", "kind") and "when: false" not in says}
 
 
 def _refuse(message: str, hint: str = "") -> int:

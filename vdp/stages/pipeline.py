@@ -32,17 +32,25 @@ class Egress(Protocol):
     """Where a packet goes out: a port, a link, or a next hop."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the port or link; of a next hop, its port's."""
+
     @property
-    def packet_type(self) -> PacketType: ...
+    def packet_type(self) -> PacketType:
+        """What it takes: frames (L2), or layer-3 packets."""
+
     @property
-    def features(self) -> Feature: ...
+    def features(self) -> Feature:
+        """What need not be settled before it: super-packets, unfinished checksums (netdev_features_t)."""
+
     @property
     def uncut(self) -> int:
         """A counter of packets that can not be cut, or finished, for it; 0: none."""
 
     @property
-    def mtu(self) -> int: ...
+    def mtu(self) -> int:
+        """Bytes that a packet may have, from its network header on."""
+
     def too_big(self, packet: Packet) -> act.Program:
         """The branch of a packet larger than the MTU that can not be made smaller."""
 
@@ -87,6 +95,7 @@ class Pipeline:
         self.changed()
 
     def remove_owner(self, owner: str) -> None:
+        """Take out every stage of `owner`."""
         self._take_out([stage for stage in self.stages if stage.owner == owner])
 
     def _take_out(self, stages: list[Stage]) -> None:

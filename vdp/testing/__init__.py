@@ -6,7 +6,7 @@
 What is public is listed here, once; a name is imported when it is first asked for, so that
 a plugin of pytest costs nothing where it is not used.  `vdp.testing.strategies` needs
 hypothesis, `vdp.testing.golden` dpkt: the extra `vdp[test]` has both.  Nothing in the
-product imports from here but `vdp plugin test`.
+product imports from here but `vdp plugin test` and `vdp trace`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ import statistics
 import time
 import traceback
 import types
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ValidationError
 
 from vdp import loader
+from vdp.deprecation import VdpDeprecation
 from vdp.engine.interface import Engine
 from vdp.engine.native import NativeEngine
 from vdp.engine.program import Drop, encode
@@ -38,6 +40,8 @@ from vdp.testing.fuzz import Fuzzer, constants_of
 from vdp.testing.reference import ReferenceEngine
 from vdp.testing.samples import NoSamples, Samples, guess, modules_of, samples_of
 from vdp.testing.soundness import check_soundness, sample_of
+from vdp.time_limit import is_others
+from vdp.trace import place
 
 State = Literal["ok", "weak", "failed"]
 PACKETS = 100_000
@@ -87,6 +91,7 @@ class Conformance:
         self._samples: Samples | None = None
         self._took: list[float] = []
         self._faults: list[str] = []
+        self._deprecated: list[str] = []
         self._uncacheable = 0
         self._sound: dict[str, list[bytes]] = {}
 
@@ -109,7 +114,11 @@ class Conformance:
     def _load(self) -> types.ModuleType:
         plugins = loader.Plugins()
         try:
-            plugins.load((*self.beside, self.plugin), strict=True)
+            plugins.load(self.beside, strict=True)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", VdpDeprecation)
+                plugins.load([self.plugin], strict=True)
+            self._deprecated = [str(each.message) for each in caught if each.category is VdpDeprecation]
             self._samples = samples_of(self.plugin, self._named)
         except PluginError as error:
             raise Failed(f"loads: {error}") from error
@@ -137,6 +146,8 @@ class Conformance:
                     wrong.append(f"{Path(path).name}:{line} {name}")
         if wrong:
             return Result("imports", "failed", f"not public: {', '.join(wrong[:MOST_TOLD])}")
+        if self._deprecated:
+            return Result("imports", "weak", "; ".join(self._deprecated[:MOST_TOLD]))
         return Result("imports", "ok", "of vdp, only what is public")
 
     def _leaves_nothing(self) -> Result:
@@ -322,7 +333,8 @@ class Conformance:
 
         def note(error: BaseException) -> None:
             frames = traceback.extract_tb(error.__traceback__)
-            where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+            last = ([frame for frame in frames if is_others(frame.filename)] or frames)[-1]
+            where = place(last.filename, last.lineno or 0)
             self._faults.append(f"{where}: {type(error).__name__}: {error}")
 
         def say(level: int, cause: object, text: str, *args: object, **options: object) -> None:
@@ -366,7 +378,8 @@ def _registered(plane: Dataplane) -> dict[str, Any]:
         "handlers": [_key(each) for each in datapath.registry],
         "stages": list(datapath.pipeline.stages),
         "chores": len(datapath._chores),
-        "cookies": len(datapath._cookies),
+        "cookies": len(datapath.cookies),
+        "commands": [(each.plugin, each.word) for each in datapath.commands],
         "engine counters": set(engine.counters),
         "engine states": set(engine.states),
         "ports": len(present_ports(engine)),

@@ -151,7 +151,7 @@ def constants_of(module: types.ModuleType) -> set[int]:
         elif isinstance(value, type):
             if issubclass(value, enum.Enum):
                 found.update(item.value for item in value if isinstance(item.value, int))
-            for each in vars(value).values():
+            for each in list(vars(value).values()):  # a look at a pydantic model may complete it
                 function = getattr(each, "fget", getattr(each, "__func__", each))
                 if isinstance(function, types.FunctionType):
                     _constants(function.__code__, found)

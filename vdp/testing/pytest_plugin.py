@@ -77,8 +77,7 @@ def make_plane(vdp_engine: Callable[[], Any]) -> Iterator[MakePlane]:
     made: list[Dataplane] = []
 
     def make(*plugins: str, settings: Mapping[str, Any] | None = None, **more: Any) -> Dataplane:
-        tables = _settings(plugins, settings or {})
-        made.append(Dataplane(vdp_engine(), plugins or DEFAULT_PLUGINS, settings=tables, **more))
+        made.append(Dataplane(vdp_engine(), plugins or DEFAULT_PLUGINS, settings=settings, **more))
         return made[-1]
 
     yield make
@@ -124,23 +123,3 @@ def stopped_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         now[0] += seconds
 
     return move
-
-
-def _settings(plugins: Sequence[str], tables: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables as the plugins' models have them; what is a model already stays."""
-    from pydantic import BaseModel
-
-    from vdp.loader import Plugins
-
-    if not tables:
-        return {}
-    loaded = Plugins()
-    loaded.load(plugins, strict=True)
-    models = loaded.settings()
-    unknown = tables.keys() - models.keys()
-    if unknown:
-        raise ValueError(f"settings for {', '.join(sorted(unknown))}, which has none or is not loaded")
-    return {
-        name: table if isinstance(table, BaseModel) else models[name].model_validate(table)
-        for name, table in tables.items()
-    }

@@ -26,6 +26,7 @@ from vdp.engine.program import Action, Count, Program
 from vdp.header import Header
 from vdp.links.paths import PathPending
 from vdp.protocols.ethernet import EtherType
+from vdp.testing.actions import say
 from vdp.trace import Guard, Trace
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def _expect_same(datapath: Datapath, sample: Sample, wanted: Outcome, found: Out
     if found.same_as(wanted):
         return
     text = f"the packet {sample.data[:64].hex()} (length {len(sample.data)}) was traced otherwise {why}:\n"
-    text += _contrast(wanted, found)
+    text += _contrast(datapath, wanted, found)
     peeking = _Watched(sample.data)
     peeking.seen = set()
     _trace(datapath, sample, peeking)
@@ -256,7 +257,7 @@ def _expect_same(datapath: Datapath, sample: Sample, wanted: Outcome, found: Out
     raise AssertionError(text)
 
 
-def _contrast(wanted: Outcome, found: Outcome) -> str:
+def _contrast(datapath: Datapath, wanted: Outcome, found: Outcome) -> str:
     """Where two outcomes part: the first differing action, or guard, with their lines."""
     if wanted.waits or found.waits:
         return f"  one waits for {wanted.waits or found.waits}, the other does not"
@@ -264,7 +265,7 @@ def _contrast(wanted: Outcome, found: Outcome) -> str:
     for programs in ((_effects(wanted.program), _effects(found.program)), (wanted.program, found.program)):
         for one, other in _pairs(*programs):
             if one != other:
-                return f"  action {_said(one)}\n  but now {_said(other)}"
+                return f"  action {_said(datapath, one)}\n  but now {_said(datapath, other)}"
     if found.match is None:
         return "  it was cacheable, and now it is not"
     assert wanted.trace is not None
@@ -284,8 +285,10 @@ def _pairs(one: Sequence[Any], other: Sequence[Any]) -> Iterator[tuple[Any, Any]
         yield (one[at] if at < len(one) else None, other[at] if at < len(other) else None)
 
 
-def _said(action: Action | None) -> str:
-    return "none" if action is None else f"{action} (made at {action.source or 'no known line'})"
+def _said(datapath: Datapath, action: Action | None) -> str:
+    if action is None:
+        return "none"
+    return f"{say(datapath, action)} (made at {action.source or 'no known line'})"
 
 
 def _looked_at(guard: Guard) -> tuple[object, ...]:

@@ -16,14 +16,15 @@ it came in by: what a link's cell gets is traced again, as received from the lin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vdp.datapath import Datapath
 from vdp.engine import program as act
-from vdp.header import Field, Header
+from vdp.header import Field, Header, header_kinds
 from vdp.links.paths import PathPending
+from vdp.testing.actions import say
 from vdp.testing.dataplane import Dataplane
 from vdp.testing.soundness import Sample, sample_of
 from vdp.trace import Guard, Trace
@@ -43,7 +44,7 @@ class Traced:
     def output(self) -> str | None:
         """The port, or the link whose cell, that it goes to; None where it does not."""
         last = self.program[-1] if self.program else None
-        return self._name(last.port) if isinstance(last, act.Output) else None
+        return self.datapath.member_name(last.port) if isinstance(last, act.Output) else None
 
     @property
     def drop(self) -> str | None:
@@ -80,7 +81,7 @@ class Traced:
     @property
     def actions(self) -> list[str]:
         """The program: "pull 24", "require_checksum start=20 size=0 else drop tunnel_checksum" …"""
-        return [self._text(action) for action in self.program]
+        return [say(self.datapath, action) for action in self.program]
 
     def looks_at(self, field: str) -> bool:
         """Whether any bit of "Header.field" was looked at; ValueError for one that nobody declared.
@@ -107,36 +108,11 @@ class Traced:
             f"  guard   {name} = {value:#x}   ({guard.source})"
             for guard, (name, value) in zip(self._guards(), self.guards, strict=True)
         ]
-        lines += [f"  action  {self._text(action)}   ({action.source})" for action in self.program]
+        lines += [f"  action  {say(self.datapath, action)}   ({action.source})" for action in self.program]
         return "\n".join(lines)
 
     def _guards(self) -> Sequence[Guard]:
         return self.trace.guards if self.trace else ()
-
-    def _name(self, number: int) -> str:
-        found = self.datapath.port_by_number(number)
-        return found.name if found else str(number)
-
-    def _text(self, action: act.Action) -> str:
-        match action:
-            case act.Output(port):
-                return f"output {self._name(port)}"
-            case act.Drop(reason):
-                return f"drop {self.datapath.drops.name(reason)}"
-            case act.Pull(size):
-                return f"pull {size}"
-            case act.Push(data):
-                return f"push {data.hex()}"
-            case act.Clone(body):
-                return "clone { " + "; ".join(self._text(each) for each in body) + " }"
-        words = [action.name]
-        for item in fields(action):
-            value = getattr(action, item.name)
-            if item.name == "otherwise":
-                words.append("else " + ", ".join(self._text(each) for each in value))
-            elif item.name != "source":
-                words.append(f"{item.name}={value.hex() if isinstance(value, bytes) else value}")
-        return " ".join(words)
 
 
 def explain(plane: Dataplane | Datapath, member: str, packet: bytes | Sample) -> Traced:
@@ -204,19 +180,14 @@ def assert_trace(
 def declared(field: str) -> tuple[type[Header], Field[Any]]:
     """The header and field of "Header.field"; ValueError, with those that there are, for another."""
     name, _, label = field.partition(".")
-    kinds = {kind.__name__: kind for kind in header_kinds()}
-    if name not in kinds:
-        raise ValueError(f"no header is called {name!r}; there are {', '.join(sorted(kinds))}")
-    if label not in kinds[name].fields():
-        raise ValueError(f"{name} has no field {label!r}; it has {', '.join(kinds[name].fields())}")
-    return kinds[name], kinds[name].fields()[label]
-
-
-def header_kinds(kind: type[Header] = Header) -> Iterator[type[Header]]:
-    """Every declared header: those of vdp and of the plugins that were imported."""
-    for each in kind.__subclasses__():
-        yield each
-        yield from header_kinds(each)
+    kinds = [kind for kind in header_kinds() if kind.__name__ == name]  # of several plugins, perhaps
+    if not kinds:
+        known = sorted({kind.__name__ for kind in header_kinds()})
+        raise ValueError(f"no header is called {name!r}; there are {', '.join(known)}")
+    for kind in reversed(kinds):
+        if label in kind.fields():
+            return kind, kind.fields()[label]
+    raise ValueError(f"{name} has no field {label!r}; it has {', '.join(kinds[-1].fields())}")
 
 
 def _said(guard: Guard) -> tuple[str, int]:
