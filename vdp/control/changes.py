@@ -1,16 +1,18 @@
 """The methods of the control socket that change something: plugins and handlers of the running dataplane.
 
 Each takes `{"name": …}` and answers with the rows of what it changed, as the method that
-lists them does.  What can not be done is an error `refused` with the reason.
+lists them does.  What can not be done is an error `refused` with the reason; while another
+change is under way, plugins are not changed: `busy`.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Mapping, Sequence
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vdp.control.errors import BAD_REQUEST, NOT_FOUND, REFUSED, ControlError
+from vdp.control.errors import BAD_REQUEST, BUSY, REFUSED, ControlError, not_found
 from vdp.control.server import Method
 from vdp.control.view import DatapathView
 from vdp.loader import PluginError
@@ -20,25 +22,34 @@ from vdp.quarantine import Conduct
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
     from vdp.registry import Registered
+    from vdp.reload.reload import Reload
 
 Rows = Sequence[Mapping[str, Any]]
 
 
-def change_table(datapath: Datapath, view: DatapathView) -> dict[str, Method]:
-    """The methods by name, as ControlServer takes them."""
+def change_table(
+    datapath: Datapath, view: DatapathView, changing: asyncio.Lock | None = None
+) -> dict[str, Method]:
+    """The methods by name, as ControlServer takes them.  changing: held while something is changed."""
     plugins = PluginChange(datapath)
+    lock = changing or asyncio.Lock()
 
     def plugin_rows(name: str) -> Rows:
         return [row for row in view.list_plugins() if row["name"] == name]
 
-    def plugin(change: Callable[[str], object]) -> Callable[[str], Rows]:
-        def method(name: str) -> Rows:
+    def plugin(change: Callable[[str], object]) -> Callable[[str], Awaitable[Rows]]:
+        async def method(name: str) -> Rows:
+            if lock.locked():
+                raise ControlError(BUSY, "another change is under way", "try again when it is done")
             try:
-                change(name)
+                async with lock:
+                    result = change(name)
+                    if inspect.isawaitable(result):
+                        await result
             except PluginError as error:
                 known = list(datapath.plugins.infos)
                 if name not in known or "is not installed" in error.sentence:
-                    raise _not_found("plugin", name, known) from None
+                    raise not_found("plugin", name, known) from None
                 raise ControlError(REFUSED, str(error)) from None
             return plugin_rows(name)
 
@@ -47,15 +58,18 @@ def change_table(datapath: Datapath, view: DatapathView) -> dict[str, Method]:
     def enable_plugin(name: str) -> Rows:
         found = [each for each in datapath.registry if each.owner == name]
         if not found and name not in datapath.plugins.infos:
-            raise _not_found("plugin", name, list(datapath.plugins.infos))
+            raise not_found("plugin", name, list(datapath.plugins.infos))
         for each in found:
-            datapath.judge(each, Conduct.enable)
+            datapath.discipline.judge(each, Conduct.enable)
+        for called in datapath.calls():
+            if called.owner == name:
+                datapath.discipline.forgive(called)
         return plugin_rows(name)
 
     def handler(sentence: Callable[[Conduct], None]) -> Callable[[str], Rows]:
         def method(name: str) -> Rows:
             found = _handler(list(datapath.registry), name)
-            datapath.judge(found, sentence)
+            datapath.discipline.judge(found, sentence)
             return [
                 row
                 for row in view.list_handlers()
@@ -74,11 +88,25 @@ def change_table(datapath: Datapath, view: DatapathView) -> dict[str, Method]:
     }
 
 
+def reload_method(reload: Reload, changing: asyncio.Lock) -> Method:
+    """The method `reload`: `{"dry_run": true}` only says what it would do."""
+
+    async def method(params: dict[str, Any]) -> dict[str, Any]:
+        dry_run = params.get("dry_run", False)
+        if params.keys() - {"dry_run"} or not isinstance(dry_run, bool):
+            raise ControlError(BAD_REQUEST, 'the only parameter is "dry_run", true or false')
+        if changing.locked():
+            raise ControlError(BUSY, "another change is under way", "try again when it is done")
+        return (await reload.run(dry_run=dry_run)).as_json()
+
+    return method
+
+
 def _handler(registry: Sequence[Registered], name: str) -> Registered:
     """A handler by its name, or by LIST/NAME where two lists have one of that name."""
     found = [each for each in registry if name in (each.name, f"{each.list}/{each.name}")]
     if not found:
-        raise _not_found("handler", name, [each.name for each in registry])
+        raise not_found("handler", name, [each.name for each in registry])
     if len(found) > 1:
         places = ", ".join(f"{each.list}/{each.name}" for each in found)
         raise ControlError(BAD_REQUEST, f'"{name}" is the name of several handlers', f"say one of {places}")
@@ -87,14 +115,8 @@ def _handler(registry: Sequence[Registered], name: str) -> Registered:
     return found[0]
 
 
-def _not_found(what: str, name: str, known: Sequence[str]) -> ControlError:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(known) or 'none'}"
-    return ControlError(NOT_FOUND, f'no {what} "{name}"', hint)
-
-
-def _named(change: Callable[[str], Rows]) -> Method:
-    def method(params: dict[str, Any]) -> Rows:
+def _named(change: Callable[[str], Rows | Awaitable[Rows]]) -> Method:
+    def method(params: dict[str, Any]) -> Rows | Awaitable[Rows]:
         name = params.get("name")
         if params.keys() != {"name"} or not isinstance(name, str):
             raise ControlError(BAD_REQUEST, 'the only parameter is "name", a string')
