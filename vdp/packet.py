@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import TypeVar
 
+from vdp.checkpoint import Checkpoint as _State
 from vdp.engine import program as act
 from vdp.engine.interface import MAX_LENGTH, META_DEVICE, META_PROTOCOL, META_REG, META_TYPE, PacketType
+from vdp.engine.record import record
 from vdp.header import (
     Fill,
     FillChecksum,
@@ -272,6 +274,11 @@ class Packet:
                 self._emit(act.Hash(offset, distance, size, mask, source=source))
                 self._forget(offset, 2, mask.to_bytes(2, "big"))
 
+    def write_header(self, offset: int, size: int, header: int) -> None:
+        """Have the engine write the bytes that its header, of that size, holds when a packet comes."""
+        self._emit(act.WriteHeader(offset, header, source=calling_line()))
+        self._forget(offset, size)
+
     def udp_checksum(self, version: int, network: int, offset: int) -> None:
         """Have the checksum of the UDP header at `offset` computed: by the output, if it does that.
 
@@ -332,10 +339,13 @@ class Packet:
     def require_sequence(
         self, offset: int, state: int, otherwise: act.Program, explicit: bool = False, late: bool = False
     ) -> None:
-        """The 32-bit number at `offset` must not be behind what engine state `state` expects.
+        """The number in the 4 bytes at `offset` must not be behind what engine state `state` expects.
+
+        All 32 bits count, and wrap at 2^32: a narrower number (L2TPv3 has 24 bits) goes by
+        only until it wraps, and what shares its 4 bytes must be the same in all packets.
 
         explicit: only the first packet ever may have any number; else, as in Linux, also the
-        one after each wrap.  A state made by `new_window` tells numbers that come late from
+        one after each wrap.  A state made by `datapath.states.window` tells numbers that come late from
         those that come twice: late lets them pass.  (Without it only one does that waited for
         the slow path, and was overtaken there by packets of flows that are known.)
         """
@@ -357,7 +367,8 @@ class Packet:
 
     def count(self, *counters: Counter) -> None:
         """One packet and its present length (plus an addend) on each counter."""
-        self.actions.extend(self._counts(counters))
+        for action in self._counts(counters):
+            self._emit(action)
 
     def account(self, sent: int, lost: int, lost_too: int = 0, skip: int = 0) -> None:
         """From here on: a packet that an output takes counts on `sent`, one that is lost on both of `lost`.
@@ -440,6 +451,12 @@ class Packet:
     def output(self, port: int) -> Verdict:
         """Hand it to a port, or to a link's GRE cell.  Ends the run."""
         self._emit(act.Output(port, source=calling_line()))
+        self._done = True
+        return Verdict.RECEIVED
+
+    def output_to_group(self, group: int, besides: int) -> Verdict:
+        """Hand a copy to each port of an engine group but `besides`.  Ends the run."""
+        self._emit(act.Group(group, besides, source=calling_line()))
         self._done = True
         return Verdict.RECEIVED
 
@@ -547,34 +564,15 @@ class Packet:
         return META_REG + number
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Tally(act.Count):
     """A count of what was decided about the packet; it outlives a restore."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _OpenClone(act.Action):
     """A Clone whose body is still being traced."""
 
     op = act.Clone.op
     name = "clone"
     copy: Packet
-
-
-@dataclass(frozen=True, slots=True)
-class _State:
-    actions: int
-    base: int
-    pushed: bytes
-    known: bytes
-    cuts: tuple[int, ...]
-    overlay: dict[int, tuple[int, int, int]]
-    meta: dict[int, int | None]
-    trimmed: bool
-    ensured: int
-    done: bool
-    plain: bool
-    next_hop: IPv4Address | IPv6Address | None
-    encap_port: int
-    effects: int
-    touches: int

@@ -16,6 +16,7 @@ from pathlib import PurePath
 
 from vdp.engine.interface import MAX_LENGTH, META_SIZE, WINDOW, Match
 from vdp.engine.program import Action
+from vdp.rehearsal import Rehearsal
 
 #: Files whose frames are the mechanism, not the author of a guard or an action.
 _MECHANISM = frozenset(__file__.replace("trace.py", name) for name in ("trace.py", "packet.py", "header.py"))
@@ -38,7 +39,8 @@ class Truncated(TraceError):
 
 
 @lru_cache(maxsize=4096)
-def _place(filename: str, line: int) -> str:
+def place(filename: str, line: int) -> str:
+    """A line of source as it is shown."""
     return f"{'/'.join(PurePath(filename).parts[-2:])}:{line}"
 
 
@@ -47,7 +49,7 @@ def calling_line() -> str:
     frame = sys._getframe(2)
     while frame.f_code.co_filename in _MECHANISM and frame.f_back is not None:
         frame = frame.f_back
-    return _place(frame.f_code.co_filename, frame.f_lineno)
+    return place(frame.f_code.co_filename, frame.f_lineno)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,14 @@ class Trace:
     touches: list[Callable[[int], None]] = field(default_factory=list)
     #: Handlers asked, in order, with their verdicts: (list, handler, verdict).
     asked: list[tuple[str, str, str]] = field(default_factory=list)
+    #: Seconds that the handler under way has spent in those that it asked.
+    nested_s: float = 0.0
     min_length: int = 0
     max_length: int = MAX_LENGTH
     mask: bytearray = field(default_factory=lambda: bytearray(WINDOW))
     meta_mask: bytearray = field(default_factory=lambda: bytearray(META_SIZE))
+    #: It is an imaginary packet's: nothing comes of it.
+    rehearsal: Rehearsal | None = None
 
     def guard_bits(self, offset: int, mask: bytes, label: str = "") -> bytes:
         """Look at masked bytes of the packet as it came in; returns them, masked."""

@@ -12,6 +12,8 @@ ETH_P_802_3_MIN = 0x0600
 
 
 class EtherType(enum.IntEnum):
+    """What a frame carries (IEEE 802 numbers, linux/if_ether.h); any other number will do as well."""
+
     IPV4 = 0x0800
     ARP = 0x0806
     TEB = 0x6558  # transparent Ethernet bridging
@@ -24,6 +26,8 @@ class EtherType(enum.IntEnum):
 
 
 class Ethernet(Header):
+    """struct ethhdr: addresses, and what follows."""
+
     destination = Octets(6)
     source = Octets(6)
     type = Bits(16)

@@ -62,6 +62,8 @@ class GreKey(Header):
 
 
 class GreSequence(Header):
+    """The sequence number (RFC 2890), the last of what may follow GreBase."""
+
     sequence = Bits(32)
 
 
@@ -88,6 +90,7 @@ class TunnelInfo:
 
     @property
     def key(self) -> int | None:
+        """The key, all of it looked at; None where the packet has none."""
         return None if self.key_header is None else self.key_header.key
 
     @property

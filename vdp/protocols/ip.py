@@ -17,9 +17,13 @@ FRAGMENT = MF | OFFSET  # more fragments, or not the first: ip_is_fragment()
 
 
 class IPProtocol(enum.IntEnum):
+    """What an IP packet carries (linux/in.h); any other number will do as well."""
+
     ICMP = 1
+    IPIP = 4
     TCP = 6
     UDP = 17
+    IPV6 = 41
     GRE = 47
     ICMPV6 = 58
 
@@ -34,6 +38,8 @@ class Ecn(enum.IntEnum):
 
 
 class IPv4(Header):
+    """struct iphdr (RFC 791), without options.  `set` keeps the checksum right."""
+
     version = Bits(4)
     ihl = Bits(4)  # header length in 32-bit words
     dscp = Bits(6)
@@ -47,7 +53,8 @@ class IPv4(Header):
     source = Bits(32)
     destination = Bits(32)
 
-    #: Bytes behind the options that somebody has taken already (UDP, around what it carries).
+    #: Bytes behind the options that somebody has taken already: a header around what it carries (UDP).
+    #: Who adds its own to it can hand the packet to another protocol's handler.
     extension_size = 0
 
     @property
@@ -62,6 +69,8 @@ class IPv4(Header):
 
 
 class IPv6(Header):
+    """struct ipv6hdr (RFC 8200), without extension headers."""
+
     version = Bits(4)
     dscp = Bits(6)
     ecn = Bits(2)
@@ -87,6 +96,8 @@ class IPv6(Header):
 
 
 class Icmp(Header):
+    """struct icmphdr (RFC 792, RFC 4443): what all messages begin with."""
+
     type = Bits(8)
     code = Bits(8)
     checksum = Bits(16)

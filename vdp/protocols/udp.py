@@ -11,6 +11,8 @@ DYNAMIC_PORTS = 0xC000
 
 
 class Udp(Header):
+    """struct udphdr (RFC 768)."""
+
     source = Bits(16)
     destination = Bits(16)
     length = Bits(16)
