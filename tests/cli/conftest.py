@@ -53,7 +53,8 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
     thread.start()
 
     async def start() -> ControlServer:
-        server = ControlServer(path, method_table(view) | changes(view))
+        methods = method_table(view) | changes(view) | {"perf.show": lambda params: {"seconds": 1.0}}
+        server = ControlServer(path, methods)
         await server.start()
         return server
 

@@ -46,7 +46,10 @@ def test_json_is_the_answer_of_the_daemon(vdp: Vdp, daemon: Daemon, command: Com
         "handler.list": view.handlers,
         "plugin.list": view.plugins,
         "drop.show": view.drops,
+        "bridge.show": view.show_bridges(),
         "bridge.macs": view.macs,
+        "route.show": view.show_routes(),
+        "rule.show": view.show_rules(),
         "status": view.state,
     }
     assert (result.code, result.err) == (exits.OK, "")
@@ -147,9 +150,9 @@ def test_control_bytes_from_outside_are_escaped(vdp: Vdp, daemon: Daemon) -> Non
         assert all(c.isprintable() or c == "\n" for c in out)
 
 
-@pytest.mark.parametrize("noun", [each.noun for each in COMMANDS if each.verb and not each.changes])
+@pytest.mark.parametrize("noun", {each.noun: 0 for each in COMMANDS if each.verb and not each.changes})
 def test_plurals_and_nouns_alone_are_understood(vdp: Vdp, daemon: Daemon, noun: str) -> None:
-    (verb,) = [command.verb for command in COMMANDS if command.noun == noun and not command.changes]
+    verb = next(command.verb for command in COMMANDS if command.noun == noun and not command.changes)
     wanted = vdp(noun, verb, "--json", "--socket", daemon.socket).out
     assert wanted
     for arguments in ([noun + "s", verb], [noun], [noun + "s"]):
@@ -179,6 +182,10 @@ def test_exit_codes_tell_what_went_wrong(vdp: Vdp, daemon: Daemon, tmp_path: Pat
     assert result.code == exits.UNREACHABLE
     assert "hint: start one with: vdp -c FILE" in result.err
     assert vdp("port", "shwo").code == exits.USAGE
+    result = vdp("flow", "dump", "--filter", "nonsense", "--socket", daemon.socket)
+    assert (result.code, "found 'nonsense', expected a field" in result.err) == (exits.USAGE, True)
+    result = vdp("drop", "show", "--rates", "2h", "--socket", daemon.socket)
+    assert (result.code, "found 2h, expected 0.1s to 3600s" in result.err) == (exits.USAGE, True)
     assert vdp("prot").code == exits.USAGE
     path = tmp_path / "bad.toml"
     path.write_text("[control\n")

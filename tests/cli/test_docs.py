@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.control.fake_view import FakeView
 from vdp.cli import exits
 from vdp.cli.arguments import LOG_LEVELS
-from vdp.cli.commands import COMMANDS
+from vdp.cli.commands import COMMANDS, OWN
 from vdp.control import errors
 from vdp.control.methods import method_table
 from vdp.control.server import CLIENTS_MOST, IDLE_S, REQUEST_BYTES_MOST
@@ -24,12 +24,19 @@ def test_every_command_has_a_row() -> None:
         assert re.search(rf"^\| `vdp {words}{operand}", PAGE, re.MULTILINE), words
 
 
+def test_every_command_of_its_own_is_there() -> None:
+    for command in OWN:
+        words = f"{command.noun} {command.verb}".strip()
+        assert re.search(rf"^\| `vdp {words}\b", PAGE, re.MULTILINE), words
+
+
 def test_every_option_is_explained() -> None:
     options = (
         "--json",
         "--socket",
         "--config",
         "--explain",
+        "--dry-run",
         "--log-level",
         "--strict",
         "--version",
@@ -49,7 +56,8 @@ def test_the_exit_codes_are_those_of_the_code() -> None:
 def test_the_protocol_is_that_of_the_code() -> None:
     section = PAGE[PAGE.index("## The control socket") :]
     changes = {command.method for command in COMMANDS if command.changes}
-    assert set(re.findall(r"`(\w+\.\w+|status)`", section)) == method_table(FakeView()).keys() | changes
+    known = method_table(FakeView()).keys() | changes | {"plugin.call", "flow.asked", "log.set", "perf.show"}
+    assert set(re.findall(r"`(\w+\.\w+|status)`", section)) == known
     codes = {value for name, value in vars(errors).items() if name.isupper()}
     assert set(re.findall(r"`(\w+)`", section[section.index("Error codes") :].split(".")[0])) == codes
     assert f"{CLIENTS_MOST} clients" in section

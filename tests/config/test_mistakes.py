@@ -1,202 +1,21 @@
-"""Planted mistakes: all of one file are reported in one run, each at its line, most with the cure."""
+"""Planted mistakes, alone and many in one file: each reported at its line, of its kind, with the cure."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.config.conftest import kinds
+from tests.config.planted import MANY, MISTAKES, Mistake
+from tests.lab import REPOSITORY
 from vdp.config import Config, ConfigError, LinkKindInfo, PluginsFailed, PluginsSection, Problem, load
+from vdp.explain.configuration import CONFIGURATION
+from vdp.loader import Plugins
 
 Problems = Callable[[str], list[Problem]]
-
-# `#!` marks a line with a mistake: the key it is reported under, then a piece of the
-# message, then a piece of the hint; alone on a line it is about the line above.
-# Nothing else of the file may be reported.
-MISTAKES = r"""
-config_version = 2                              #! config_version | found 2, expected 1 |
-colour = "red"                                  #! colour | unknown key | keys here
-
-[[port]]
-name = "tap0"
-type = "tap"
-address = ["10.10.0.1/24", "10.10.0.2"]
-#! port[0].address[1] | with its prefix length | "10.10.0.2/24"
-mtu = 70000                                     #! port[0].mtu | found 70000, expected at most 65535 |
-addres = ["10.0.0.9/24"]                        #! port[0].addres | unknown key | "address"
-netns = "/run/netns/blue"                       #! port[0].netns | not a path | 'blue'
-
-[[port]]
-name = "tap0"                                   #! port[1].name | no other port, link or bridge has | line 6
-type = "tpa"                                    #! port[1].type | found "tpa" | "tap"
-
-[[port]]                                        #! port[2].name | missing, expected a device name |
-type = "tun"
-mac = "02:00:00:00:00:01"                       #! port[2].mac | a port of type tun, expected it only |
-up = "yes"                                      #! port[2].up | expected true or false | write true
-queues = 4.0                                    #! port[2].queues | expected a whole number | write 4
-
-[[port]]
-name = "underlay"
-type = "raw"
-protocol = "gre"
-interface = "eth0"                              #! port[3].interface | both protocol and interface | frames
-
-[[port]]                                        #! port[4] | neither protocol nor interface |
-name = "raw0"
-type = "raw"
-
-[[port]]
-name = "raw1"
-type = "raw"
-protocol = "grr"
-#! port[5].protocol | an IP protocol by name or number | "gre"
-
-[[port]]
-name = "a-name-that-is-long"                    #! port[6].name | at most 15 bytes | 'a-name-that-is-'
-type = "memory"
-
-[[port]]
-name = "tap/1"                                  #! port[7].name | without "/" |
-type = "tap"
-mac = "01:00:5e:00:00:01"                       #! port[7].mac | one station |
-
-[[port]]
-name = "six"
-type = "tap"
-mtu = 1000
-#! port[8].mtu | at least 1280 on a port with an IPv6 address |
-address = ["2001:db8::1/64"]
-
-[[port]]
-name = "mem3"
-type = "memory"
-packet_type = "l3"
-
-[[link]]
-name = "gt1"
-kind = "gretpa"
-#! link[0].kind | a kind of link that a loaded plugin has | "gretap"
-underlay = "raw1"
-
-[[link]]
-name = "gt2"
-kind = "gretap"
-underlay = "underlya"                           #! link[1].underlay | a raw (or memory) port | "underlay"
-local = "192.0.2"                               #! link[1].local | found "192.0.2", expected an IP address |
-remot = "192.0.2.2"                             #! link[1].remot | unknown key | "remote"
-
-[[link]]
-name = "gt3"
-kind = "gretap"
-underlay = "six"                                #! link[2].underlay | found "six", a tap port | known:
-csum = 1
-#! link[2].csum | found 1, expected true or false | write true
-tos = "inherits"                                #! link[2].tos | a whole number or 'inherit' | "inherit"
-
-[[link]]
-name = "g4"
-kind = "gre"
-underlay = "raw0"
-key = 4
-
-[[link]]                                        #! link[4] | tell the tunnels apart | has the same kind
-name = "g5"
-kind = "gre"
-underlay = "raw0"
-key = 4
-
-[[link]]
-name = "g6"
-kind = "gre"
-underlay = "raw0"
-ignore_df = true                                #! link[5].ignore_df | ignore_df contradicts pmtudisc |
-
-[[bridge]]
-name = "br0"
-members = ["gt2", "gt33", "g4"]
-#! bridge[0].members[1] | a port or link | "gt3"
-#! bridge[0].members[2] | an L2 port or link | connect or a route
-ageing_s = 0                                    #! bridge[0].ageing_s | found 0, expected at least 1 |
-
-[[bridge]]
-name = "br1"
-members = ["br0", "gt2"]
-#! bridge[1].members[0] | found "br0", a bridge |
-#! bridge[1].members[1] | one bridge or connect only | bridge[0]
-
-[[connect]]
-members = ["g5"]                                #! connect[0].members | found 1 entry, expected at least 2 |
-
-[[connect]]
-members = ["mem3", "six"]                       #! connect[1].members | two of one layer |
-
-[[route]]
-destination = "10.20.0.1/16"                    #! route[0].destination | without host bits | "10.20.0.0/16"
-via = "g5"
-
-[[route]]
-destination = "10.30.0.0/16"
-via = "gt2"                                     #! route[1].via | an L3 port or link |
-next_hop = "2001:db8::1"                        #! route[1].next_hop | an IPv4 address |
-
-[[route]]
-destination = "10.30.0.0/16"                    #! route[2].destination | one route to a destination | line
-via = "g4"
-
-[[rule]]
-priority = 70000                                #! rule[0].priority | expected at most 65535 |
-match = { in_port = "tap9", eth_typ = "arp" }
-#! rule[0].match.in_port | a port or link | "tap0"
-#! rule[0].match.eth_typ | unknown key | "eth_type"
-actions = ["dorp"]                              #! rule[0].actions[0] | one of "drop" | "drop"
-
-[[rule]]
-match = { ip_src = "10.0.0.0/8", ip_dst = "::/0", tp_dst = 80 }
-#! rule[1].match.ip_dst | an IPv4 network |
-#! rule[1].match.tp_dst | beside it | add ip_proto
-actions = ["drop", "output:nowhere"]
-#! rule[1].actions[0] | drop alone |
-#! rule[1].actions[1] | a port or link | known
-
-[[rule]]
-match = { in_port = "mem3", eth_src = "02:00:00:00:00:01", eth_type = "ipp"}
-#! rule[2].match.eth_type | an EtherType by name or number | "ip"
-actions = ["normal"]
-
-[[rule]]
-match = { in_port = "mem3", eth_src = "02:00:00:00:00:01" }
-#! rule[3].match.eth_src | no Ethernet address |
-actions = ["flood", "output:six"]
-#! rule[3].actions[0] | only bridges flood |
-#! rule[3].actions[1] | an L3 port or link |
-
-[[rule]]
-match.gred.key = 5                              #! rule[4].match.gred | a plugin of plugins.load | "gre"
-actions = "drop"                                #! rule[4].actions | expected a list | ["drop"]
-
-[plugins]
-load = ["gre", "gretap", "gre"]                 #! plugins.load[2] | each plugin once |
-strict = "false"                                #! plugins.strict | expected true or false | write false
-
-[plugin.wcpp]                                   #! plugin.wcpp | a plugin of plugins.load |
-group = 1
-
-[metrics]
-listen = "127.0.0.1"                            #! metrics.listen | an address and port | "127.0.0.1:9479"
-
-[control]
-socket = 7                                      #! control.socket | expected a string | in quotes: "7"
-
-[engine]
-workers = 0                                     #! engine.workers | at least 1 |
-fows = 1                                        #! engine.fows | unknown key | "flows"
-
-[log]
-level = "trace"                                 #! log.level | one of "debug" |
-"""
 
 
 def planted(text: str) -> dict[tuple[int, str], tuple[str, str]]:
@@ -227,7 +46,7 @@ def agree(text: str, problems: list[Problem], notes: dict[tuple[int, str], tuple
 
 
 def test_every_planted_mistake_is_reported_in_one_run_at_its_line(problems: Problems) -> None:
-    text = without_plugins_mistakes(MISTAKES)
+    text = without_plugins_mistakes(MANY)
     notes = {place: note for place, note in planted(text).items() if not place[1].startswith("plugins.")}
     assert len(notes) >= 55
     agree(text, problems(text), notes)
@@ -235,8 +54,8 @@ def test_every_planted_mistake_is_reported_in_one_run_at_its_line(problems: Prob
 
 def test_a_wrong_plugins_section_hides_only_what_depends_on_it(problems: Problems) -> None:
     dependent = ("link[", "plugin.", "plugins.load[2]", "rule[4].match.gred", "bridge[0].members[2]")
-    found = {(problem.line, problem.key) for problem in problems(MISTAKES)}
-    wanted = {place for place in planted(MISTAKES) if not place[1].startswith(dependent)}
+    found = {(problem.line, problem.key) for problem in problems(MANY)}
+    wanted = {place for place in planted(MANY) if not place[1].startswith(dependent)}
     assert any(key == "plugins.strict" for _, key in found)
     assert {place for place in wanted if place[1].startswith(("port", "engine", "log"))} <= found
 
@@ -258,7 +77,7 @@ def test_a_problem_reads_like_a_compilers(problems: Problems) -> None:
     (problem,) = problems('[[port]]\nname = "tap0"\ntype = "tap"\n\tmtu = 70000 # big\n')
     file = problem.file
     assert problem.render().splitlines() == [
-        f"{file}:4:8: error: port[0].mtu: found 70000, expected at most 65535",
+        f"{file}:4:8: error: port[0].mtu: found 70000, expected at most 65535 [out-of-range]",
         "    4 | \tmtu = 70000 # big",
         "      | \t      ^^^^^",
     ]
@@ -338,3 +157,60 @@ def test_control_bytes_of_a_file_do_not_reach_the_terminal(parse: Callable[[str]
     with pytest.raises(ConfigError) as caught:
         parse('[[port]]\nname = "\\u001b[31m"\ntype = "tap"\n"\\u001b]0;x\\u0007" = 1\n')
     assert not any(ord(c) < 32 and c != "\n" for c in str(caught.value))
+
+
+def reported(path: Path) -> tuple[Problem, ...]:
+    """What `vdp check` would report, with the plugins that are installed."""
+    plugins = Plugins()
+
+    def kinds(section: PluginsSection) -> Mapping[str, LinkKindInfo]:
+        failures = plugins.load(section.load)
+        if failures:
+            sentences = {failure.plugin: str(failure) for failure in failures}
+            raise PluginsFailed(sentences, plugins.kinds, plugins.infos)
+        return plugins.kinds
+
+    with pytest.raises(ConfigError) as refused:
+        load(path, kinds, plugins.settings, lambda: plugins.actions)
+    return refused.value.problems
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.what.replace(" ", "-"))
+def test_a_mistake_is_reported_where_it_stands_with_the_cure(mistake: Mistake, tmp_path: Path) -> None:
+    before, _, after = mistake.text.partition("¦")
+    path = tmp_path / "vdp.toml"
+    path.write_text(before + after)
+    (problem,) = reported(path)
+    line = before.count("\n") + 1
+    column = len(before) - before.rfind("\n")
+    assert (problem.line, problem.column) == (line, column), problem.render()
+    assert problem.kind == mistake.kind, problem.render()
+    assert mistake.message in problem.message, problem.render()
+    assert mistake.hint in problem.hint, problem.render()
+
+
+def test_thirty_mistakes_and_more_are_planted_nearly_all_with_a_cure() -> None:
+    assert len(MISTAKES) >= 30
+    assert len({mistake.text for mistake in MISTAKES}) == len(MISTAKES)
+    assert sum(not mistake.hint for mistake in MISTAKES) <= len(MISTAKES) // 6
+
+
+#: Not of one file alone: a file that is not there, what a reload may not change, what two files have.
+ELSEWHERE = {"not-readable", "at-start-only", "key-twice"}
+
+
+def test_every_kind_is_provoked() -> None:
+    assert {mistake.kind for mistake in MISTAKES} | ELSEWHERE == CONFIGURATION.keys()
+
+
+def test_every_kind_in_the_source_is_explained() -> None:
+    sources = [*(REPOSITORY / "vdp/config").glob("*.py"), REPOSITORY / "vdp/reload/plan.py"]
+    texts = [path.read_text() for path in sources]
+    used = {kind for text in texts for kind in re.findall(r'\bkind="([a-z-]+)"', text)}
+    used |= {kind for text in texts for kind in re.findall(r'^    \("([a-z-]+)", [a-z_]+\),$', text, re.M)}
+    assert used == CONFIGURATION.keys()
+
+
+def test_a_file_that_can_not_be_read_has_a_kind(tmp_path: Path) -> None:
+    (problem,) = reported(tmp_path / "absent.toml")
+    assert problem.kind == "not-readable"

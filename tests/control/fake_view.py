@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from vdp.control.view import (
+    BridgeRow,
     DropRow,
+    FlowCounts,
     FlowRow,
     HandlerRow,
     LinkRow,
@@ -12,6 +14,8 @@ from vdp.control.view import (
     PortCounters,
     PortRow,
     ReasonRow,
+    RouteRow,
+    RuleRow,
     StatusRow,
     WorkerRow,
 )
@@ -34,6 +38,7 @@ def port(name: str, kind: str = "tap", number: int = 1, **values: int) -> PortRo
         "netns": None,
         "mtu": 1462,
         "up": True,
+        "carrier": True if kind == "tap" else None,
         "error": None,
         "features": ["vnet_hdr", "csum"] if kind == "tap" else [],
         "queues": 1,
@@ -61,7 +66,11 @@ class FakeView:
                 rx_packets=10,
                 rx_bytes=1000,
                 rx_segments=30,
+                hits=9,
+                misses=1,
+                upcalls=3,
                 refused=2,
+                offered=4,
                 tx_packets=4,
                 tx_bytes=400,
                 tx_segments=5,
@@ -104,6 +113,7 @@ class FakeView:
                 "err_count": 1,
                 "err_age_s": 2.5,
                 "icmp_errors": {"path_mtu": 1, "route": 0, "failure": 3, "ignored": 2},
+                "path_mtu": 1400,
             }
         ]
         self.flows: list[FlowRow] = [
@@ -171,6 +181,8 @@ class FakeView:
                 "distribution": "vdp",
                 "provides": ["link kind gre"],
                 "passed_over": [],
+                "calls": [],
+                "counters": [],
             },
             {
                 "name": "wccp",
@@ -180,6 +192,18 @@ class FakeView:
                 "distribution": "vdp",
                 "provides": [],
                 "passed_over": ["wccp"],
+                "calls": [
+                    {
+                        "kind": "timer",
+                        "name": "vdp_wccp.tick",
+                        "times": 9,
+                        "failures": 5,
+                        "last_error": "ValueError: \x1b[31mred",
+                        "state": "quarantine",
+                        "quarantine_left_s": 1.5,
+                    }
+                ],
+                "counters": [],
             },
         ]
         self.drops: list[DropRow] = [
@@ -204,6 +228,11 @@ class FakeView:
             "pid": 4711,
             "uptime_s": 3725.5,
             "config": "etc/vdp.toml",
+            "reloads": {
+                "results": {"applied": 2, "unchanged": 1, "invalid": 1, "refused": 0, "failed": 0},
+                "was_good": True,
+                "read_s": 1_700_000_000.0,
+            },
             "ready": True,
             "ports": 3,
             "links": 1,
@@ -217,7 +246,7 @@ class FakeView:
                        masks=1, packets_free=2000, packets_total=2048),
                 worker(1, iterations=7, misses=1, upcalls_lost=1, actions_suppressed=6),
             ],
-            "flows": {"limit": 65536, "inserts": 9, "evictions": {"idle": 4, "flush": 1}},
+            "flows": {"limit": 65536, "inserts": 9, "refused": 7, "evictions": {"idle": 4, "flush": 1}},
             "upcalls": {
                 "total": {"miss": 4, "action": 2},
                 "seconds": {"bounds": [0.001, 0.01], "counts": [3, 2, 1], "sum": 0.05},
@@ -227,6 +256,12 @@ class FakeView:
                 "suppressed": {"host": 4, "global": 0},
                 "received": {"received": 6, "reject": 1, "malformed": 2},
             },
+            "log": {"info": 5, "warning": 2},
+            "netlink": [
+                {"netns": None, "events": 30, "overruns": 0},
+                {"netns": "blue", "events": 4, "overruns": 1},
+            ],
+            "requests": {"port.show": {"ok": 8, "error": 1}, "other": {"ok": 0, "error": 3}},
         }  # fmt: skip
 
     def show_ports(self) -> list[PortRow]:
@@ -235,7 +270,12 @@ class FakeView:
     def show_links(self) -> list[LinkRow]:
         return self.links
 
-    def dump_flows(self) -> list[FlowRow]:
+    def flow_counts(self) -> FlowCounts:
+        return FlowCounts(
+            0, {(row["worker"], row["id"]): (row["packets"], row["bytes"]) for row in self.flows}
+        )
+
+    def dump_flows(self, sort: str = "", since: FlowCounts | None = None) -> list[FlowRow]:
         return self.flows
 
     def list_handlers(self) -> list[HandlerRow]:
@@ -249,6 +289,15 @@ class FakeView:
 
     def drop_reasons(self) -> list[ReasonRow]:
         return self.reasons
+
+    def show_bridges(self) -> list[BridgeRow]:
+        return [{"bridge": "br0", "members": ["tap0", "gt1"], "ageing_s": 300, "macs": len(self.macs)}]
+
+    def show_routes(self) -> list[RouteRow]:
+        return [{"destination": "10.0.0.0/8", "via": "gt1", "next_hop": None, "metric": 0}]
+
+    def show_rules(self) -> list[RuleRow]:
+        return [{"priority": 100, "match": ["in_port=tap0", "ip_dst=10.0.0.0/8"], "actions": ["drop"]}]
 
     def show_bridge_macs(self) -> list[MacRow]:
         return self.macs

@@ -136,6 +136,19 @@ def test_a_method_that_raises_is_an_error_and_the_server_goes_on(tmp_path: Path)
     run(tmp_path / "s", test)
 
 
+def test_requests_are_counted_by_method_and_result(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with serving(tmp_path / "s") as server:
+            for method in ("echo", "echo", "not_found", "broken", "no such method"):
+                with contextlib.suppress(ControlError):
+                    await ask(str(server.path), method)
+            assert server.requests == {
+                ("echo", "ok"): 2, ("not_found", "error"): 1, ("broken", "error"): 1, ("other", "error"): 1
+            }  # fmt: skip
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     "request_line",
     [b"no json\n", b"[]\n", b"3\n", b'{"method": 1}\n', b'{"method": "echo", "params": []}\n', b"\xff\n",

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vdp.cli import exits
-from vdp.cli.commands import COMMANDS, Command, SocketUnknown, ask, complain, socket_path
-from vdp.cli.plugin import add_verbs
+from vdp.cli.commands import COMMANDS, OWN, Command, SocketUnknown, ask, complain, socket_path
+from vdp.cli.options import add_common, add_drop_rates, add_flow_query
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _OPTIONS_WITH_VALUE = ("-c", "--config", "--socket", "--log-level")
@@ -36,7 +39,8 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser(noun: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all commands, or of one noun's only, or with "" of none."""
     codes = ", ".join(f"{code} {meaning}" for code, meaning in exits.MEANINGS.items())
     parser = argparse.ArgumentParser(
         prog="vdp",
@@ -51,69 +55,94 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--strict", action="store_true", help="start only if every listed plugin loads")
     parser.add_argument("--version", action=_Version, help="print the version")
     nouns = parser.add_subparsers(dest="noun", metavar="COMMAND", title="commands")
-    check = nouns.add_parser("check", help="say what is wrong with a configuration, touch nothing")
-    _add_common(check, socket=False)
-    check.set_defaults(command=None)
     verbs_of: dict[str, Any] = {}
-    for command in COMMANDS:
-        if not command.verb:
-            only = nouns.add_parser(command.noun, help=command.help, description=command.help)
-            _add_command(only, command)
-            continue
-        if command.noun not in verbs_of:
-            noun = nouns.add_parser(command.noun, aliases=[command.noun + "s"], help=_verbs(command.noun))
-            verbs_of[command.noun] = noun.add_subparsers(dest="verb", metavar="VERB", required=True)
-        verbs = verbs_of[command.noun]
-        _add_command(verbs.add_parser(command.verb, help=command.help, description=command.help), command)
-    add_verbs(verbs_of["plugin"])
+    for command in [each for each in (*COMMANDS, *OWN) if noun in (None, each.noun)]:
+        verbs = nouns
+        if command.verb:
+            if command.noun not in verbs_of:
+                one = nouns.add_parser(command.noun, aliases=[command.noun + "s"], help=_verbs(command.noun))
+                verbs_of[command.noun] = one.add_subparsers(dest="verb", metavar="VERB", required=True)
+            verbs = verbs_of[command.noun]
+        word = command.verb or command.noun
+        made = verbs.add_parser(word, help=command.help, description=command.help)
+        if isinstance(command, Command):
+            _add_command(made, command)
+        elif noun is not None:
+            module, _, function = command.options.partition(":")
+            getattr(importlib.import_module(module), function)(made)
     return parser
 
 
 def _verbs(noun: str) -> str:
-    """A noun's line of help: its verbs, and what the first one shows."""
-    commands = [command for command in COMMANDS if command.noun == noun]
+    """A noun's line of help: its verbs, and what the first one does."""
+    commands = [command for command in (*COMMANDS, *OWN) if command.noun == noun]
     return f"{', '.join(command.verb for command in commands)}: {commands[0].help}"
 
 
-def _add_common(parser: argparse.ArgumentParser, socket: bool) -> None:
-    # SUPPRESS: a default here would undo what was given before the noun.
-    parser.add_argument(
-        "-c", "--config", type=Path, metavar="FILE", default=argparse.SUPPRESS, help="configuration"
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    if socket:
-        parser.add_argument("--socket", metavar="PATH", help="the daemon's control socket")
-
-
 def _add_command(parser: argparse.ArgumentParser, command: Command) -> None:
-    _add_common(parser, socket=True)
+    add_common(parser)
     if command.changes:
         parser.add_argument("name", metavar=command.operand, help="which one")
     elif command.operand:
         parser.add_argument("name", nargs="?", metavar=command.operand, help="only this one")
     if command.method == "flow.dump":
-        parser.add_argument(
-            "--explain", action="store_true", help="say which line of whose plugin made each guard and action"
-        )
+        add_flow_query(parser)
+    if command.method == "drop.show":
+        add_drop_rates(parser)
     if command.method == "link.show":
         parser.add_argument(
             "--toml", action="store_true", help="print the [[link]] tables that make these links again"
         )
-    parser.set_defaults(command=command)
+    parser.set_defaults(run=partial(ask, command))
 
 
 def with_verb(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with the verb put in where a noun stands alone: `vdp ports --json`."""
+    """The arguments, with the verb put in where a noun stands alone: `vdp ports --json`.
+
+    A noun of two words, such as `trace live` beside `trace`, is one argument then.
+    """
     result = list(arguments)
-    verbs = {command.noun: command.verb for command in COMMANDS if command.verb and not command.changes}
-    at = 0
-    while at < len(result) and result[at].startswith("-"):
-        at += 2 if result[at] in _OPTIONS_WITH_VALUE else 1
+    # Of several verbs the first one is meant.
+    own = {each.noun: each.verb for each in reversed(OWN) if each.verb}
+    verbs = own | {each.noun: each.verb for each in reversed(COMMANDS) if each.verb and not each.changes}
+    at = _place_of_noun(result)
+    if " ".join(result[at : at + 2]) in {each.noun for each in OWN}:
+        result[at : at + 2] = [" ".join(result[at : at + 2])]
     if at < len(result):
-        verb = verbs.get(result[at].removesuffix("s"))
+        noun = result[at].removesuffix("s")
+        verb = verbs.get(noun)
+        has_several = sum(each.noun == noun for each in (*OWN, *COMMANDS)) > 1
+        if has_several and result[at + 1 : at + 2] in (["-h"], ["--help"]):
+            return result  # help says what verbs there are
         if verb and (at + 1 == len(result) or result[at + 1].startswith("-")):
             result.insert(at + 1, verb)
     return result
+
+
+def _place_of_noun(arguments: Sequence[str]) -> int:
+    at = 0
+    while at < len(arguments) and arguments[at].startswith("-"):
+        at += 2 if arguments[at] in _OPTIONS_WITH_VALUE else 1
+    return at
+
+
+def noun_of(arguments: Sequence[str]) -> str | None:
+    """What `build_parser` has to know for these arguments: most of its time goes into other nouns.
+
+    None, all of it: for help, and to say what there is to who asks for what there is not.
+    """
+    at = _place_of_noun(arguments)
+    options = arguments[:at]
+    if "-h" in options or "--help" in options:
+        return None
+    if at >= len(arguments):
+        return "" if "-c" in options or "--config" in options else None
+    nouns: dict[str, str] = {}
+    for command in (*COMMANDS, *OWN):
+        nouns[command.noun] = command.noun
+        if command.verb:
+            nouns[command.noun + "s"] = command.noun
+    return nouns.get(arguments[at])
 
 
 def _greet(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> int:
@@ -129,8 +158,9 @@ def _greet(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> in
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `vdp` with `arguments`; the exit code."""
-    parser = build_parser()
-    parsed = parser.parse_args(with_verb(sys.argv[1:] if arguments is None else arguments))
+    arguments = with_verb(sys.argv[1:] if arguments is None else arguments)
+    parser = build_parser(noun_of(arguments))
+    parsed = parser.parse_args(arguments)
     try:
         if parsed.noun is None:
             if parsed.config is None:
@@ -138,18 +168,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from vdp.cli.daemon import run
 
             return run(parsed.config, parsed.log_level, strict=parsed.strict)
-        if hasattr(parsed, "run"):
-            code: int = parsed.run(parsed)
-            return code
-        if parsed.command is None:
-            if parsed.config is None:
-                parser.error("check needs a configuration: vdp check -c FILE")
-            from vdp.cli.daemon import check
-
-            return check(parsed.config, parsed.json)
-        return ask(parsed.command, parsed)
+        code: int = parsed.run(parsed)
+        sys.stdout.flush()
+        return code
     except SocketUnknown as error:
         complain(str(error))
         return exits.CONFIG
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; python must not complain about it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.FAILED
     except KeyboardInterrupt:
         return exits.FAILED

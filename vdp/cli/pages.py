@@ -94,6 +94,15 @@ HANDLER_COLUMNS: Columns = {
     "state": _left,
     "last error": _field("last_error"),
 }
+
+
+def _plugin_error(row: Row) -> str:
+    """Why it did not load, or what of its timers and upcalls failed last."""
+    failing = (call for call in row["calls"] if call["failures"])
+    said = [f"{call['kind']} failed {call['failures']} times: {call['last_error']}" for call in failing]
+    return row["error"] or "; ".join(said)
+
+
 PLUGIN_COLUMNS: Columns = {
     "name": _field("name"),
     "version": _field("version"),
@@ -101,11 +110,32 @@ PLUGIN_COLUMNS: Columns = {
     "distribution": _field("distribution"),
     "provides": lambda row: ", ".join(row["provides"]),
     "passed over": lambda row: ", ".join(row["passed_over"]),
-    "error": _field("error"),
+    "error": _plugin_error,
+}
+CALL_COLUMNS: Columns = {
+    "called": _field("kind"),
+    "name": _field("name"),
+    "times": _field("times"),
+    "failures": _field("failures"),
+    "state": _left,
+    "last error": _field("last_error"),
+}
+COUNTER_COLUMNS: Columns = {
+    "counter": _field("name"),
+    "labels": lambda row: ",".join(f"{name}={value}" for name, value in row["labels"].items()),
+    "packets": _field("packets"),
+    "bytes": _field("bytes"),
 }
 DROP_COLUMNS: Columns = {
     "port": _field("port"),
     "reason": _field("reason"),
+    "packets": _field("packets"),
+    "text": _field("text"),
+}
+DROP_RATE_COLUMNS: Columns = {
+    "port": _field("port"),
+    "reason": _field("reason"),
+    "packets/s": lambda row: f"{row['per_s']:.1f}",
     "packets": _field("packets"),
     "text": _field("text"),
 }
@@ -114,6 +144,25 @@ MAC_COLUMNS: Columns = {
     "mac": _field("mac"),
     "member": _field("member"),
     "age": lambda row: f"{row['age_s']:.0f} s",
+}
+
+
+BRIDGE_COLUMNS: Columns = {
+    "bridge": _field("bridge"),
+    "members": lambda row: ", ".join(row["members"]),
+    "ageing": lambda row: f"{row['ageing_s']:.0f} s",
+    "macs": _field("macs"),
+}
+ROUTE_COLUMNS: Columns = {
+    "destination": _field("destination"),
+    "via": _field("via"),
+    "next hop": _field("next_hop"),
+    "metric": _field("metric"),
+}
+RULE_COLUMNS: Columns = {
+    "priority": _field("priority"),
+    "match": lambda row: " ".join(row["match"]) or "everything",
+    "actions": lambda row: ", ".join(row["actions"]),
 }
 
 
@@ -135,6 +184,11 @@ def thing_page(columns: Columns, hidden: frozenset[str] = frozenset()) -> Page:
             _print_fields(_fields({key: row[key] for key in row if key not in hidden}), stream)
 
     return page
+
+
+def drop_page(rows: Sequence[Row], stream: TextIO, named: bool) -> None:
+    columns = DROP_RATE_COLUMNS if rows and "per_s" in rows[0] else DROP_COLUMNS
+    table_page(columns)(rows, stream, named)
 
 
 def toml_page(rows: Any, stream: TextIO, named: bool) -> None:
@@ -178,6 +232,8 @@ def flow_page(explain: bool) -> Page:
                 f"packets:{row['packets']}, bytes:{row['bytes']}, "
                 f"age:{row['age_s']:.1f}s, used:{row['idle_s']:.1f}s"
             )
+            if "packets_per_s" in row:
+                counters += f", rate:{row['packets_per_s']:.1f}pps {row['bits_per_s']:.0f}bit/s"
             if not explain:
                 line = f"{','.join(match)}, {counters}, actions:{','.join(actions)}"
                 print(escaped(line), file=stream)
@@ -223,7 +279,10 @@ PAGES: Mapping[str, Page] = {
     **dict.fromkeys(
         ("plugin.load", "plugin.unload", "plugin.reload", "plugin.enable"), table_page(PLUGIN_COLUMNS)
     ),
-    "drop.show": table_page(DROP_COLUMNS),
+    "drop.show": drop_page,
+    "route.show": table_page(ROUTE_COLUMNS),
+    "rule.show": table_page(RULE_COLUMNS),
+    "bridge.show": table_page(BRIDGE_COLUMNS),
     "bridge.macs": table_page(MAC_COLUMNS),
     "status": status_page,
 }

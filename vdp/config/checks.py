@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
+
 from vdp.config.faults import Fault
 from vdp.config.model import (
     MTU_LEAST_IPV6,
@@ -24,6 +26,7 @@ from vdp.config.model import (
     RuleSection,
     Section,
 )
+from vdp.config.names import named_in
 from vdp.config.nearest import nearest_hint
 from vdp.config.positions import KeyPath
 from vdp.config.problem import key_text
@@ -45,7 +48,7 @@ class Member:
 
 
 class Draft:
-    """A document in the making: raw tables, valid sections by index, kinds if known."""
+    """A document in the making: raw tables, valid sections by index, kinds if known, plugins' own tables."""
 
     def __init__(
         self,
@@ -53,13 +56,15 @@ class Draft:
         sections: Mapping[str, Mapping[int, Section]],
         plugins: PluginsSection | None,
         kinds: Mapping[str, LinkKindInfo] | None,
-        line_of: Callable[[KeyPath], int],
+        settings: Mapping[str, BaseModel],
+        place_of: Callable[[KeyPath], str],
     ) -> None:
         self.document = document
         self._sections = sections
         self.plugins = plugins
         self.kinds = kinds
-        self.line_of = line_of
+        self.settings = settings
+        self.place_of = place_of
         self.members: dict[str, Member] = {}
         for section in ("port", "link", "bridge"):
             for index, raw in self.raw(section):
@@ -114,23 +119,24 @@ def names_are_unique(draft: Draft) -> Iterator[Fault]:
                 continue
             first = draft.members[name]
             if (first.section, first.index) != (section, index):
-                line = draft.line_of((first.section, first.index, "name"))
+                place = draft.place_of((first.section, first.index, "name"))
                 yield Fault(
                     (section, index, "name"),
                     "a name that no other port, link or bridge has",
                     _quoted(name),
-                    f"line {line} has it: {key_text((first.section, first.index))}",
+                    f"{place} has it: {key_text((first.section, first.index))}",
                 )
 
 
 # Which keys fit which type of port; raw is two types here.
-_PORT_KEYS: Mapping[str, tuple[str, ...]] = {
+PORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "address": ("tap", "tun"),
     "netns": ("tap", "tun", "raw"),
     "mac": ("tap",),
     "queues": ("tap", "tun", "raw"),
     "offload": ("tap", "tun", "raw"),
     "exclusive": ("raw",),
+    "transmit": ("raw",),
     "protocol": ("raw",),
     "family": ("raw",),
     "interface": ("raw",),
@@ -139,18 +145,31 @@ _PORT_KEYS: Mapping[str, tuple[str, ...]] = {
 }
 
 
+#: Of a raw port, what is for an interface only.
+INTERFACE_KEYS = ("queues", "offload", "exclusive", "transmit")
+
+
+def takes(port: Mapping[str, Any], key: str) -> bool:
+    """Whether a key is for a port of its sort."""
+    kind = port.get("type")
+    if kind == "raw" and key in (INTERFACE_KEYS if "protocol" in port else ("family",)):
+        return False
+    return key not in PORT_KEYS or kind in PORT_KEYS[key]
+
+
 def port_keys_fit_its_type(draft: Draft) -> Iterator[Fault]:
     for index, raw in draft.raw("port"):
         kind = raw.get("type")
         if kind not in ("tap", "tun", "raw", "gro-cell", "memory"):
             continue
-        for key, types in _PORT_KEYS.items():
+        for key, types in PORT_KEYS.items():
             if key in raw and kind not in types:
                 expected = f"it only on ports of type {' or '.join(types)}"
                 yield Fault(
                     ("port", index, key),
                     expected,
                     f"on type {kind}",
+                    hint=f"take it away, or make this a port of type {' or '.join(types)}",
                     message=f"found on a port of type {kind}, expected {expected}",
                     at_key=True,
                 )
@@ -173,9 +192,10 @@ def _raw_keys(index: int, raw: Mapping[str, Any]) -> Iterator[Fault]:
     elif "protocol" not in raw and "interface" not in raw:
         expected = 'protocol (such as "gre") or interface (such as "eth0")'
         message = f"found neither protocol nor interface, expected {expected}"
-        yield Fault(path, expected, "neither", message=message)
+        hint = 'add protocol = "gre", and the kernel routes; or interface = "eth0", for its frames'
+        yield Fault(path, expected, "neither", hint, message=message)
     elif "protocol" in raw:
-        for key in ("queues", "offload", "exclusive"):
+        for key in INTERFACE_KEYS:
             if key in raw:
                 expected = "it only beside interface"
                 message = f"found beside protocol, expected {expected}"
@@ -191,29 +211,27 @@ def raw_ports_are_distinct(draft: Draft) -> Iterator[Fault]:
         what = (key, getattr(port, key), port.netns, port.family)
         first = seen.setdefault(what, index)
         if first != index:
-            line = draft.line_of(("port", first))
+            place = draft.place_of(("port", first))
             yield Fault(
                 ("port", index, key),
                 f"{'an interface' if port.interface else 'a protocol'} that no other raw port has",
                 str(getattr(port, key)),
-                f"line {line} has it: each packet would come in twice",
+                f"{place} has it: each packet would come in twice",
             )
 
 
 def addresses_are_distinct(draft: Draft) -> Iterator[Fault]:
     seen: dict[tuple[object, str | None], KeyPath] = {}
     for index, port in draft.sections("port", PortSection):
-        for place, interface in enumerate(port.address):
-            path: KeyPath = ("port", index, "address", place)
+        for entry, interface in enumerate(port.address):
+            path: KeyPath = ("port", index, "address", entry)
             first = seen.setdefault((interface.ip, port.netns), path)
             if first != path:
-                line = draft.line_of(first)
-                yield Fault(
-                    path, "an address used once in a namespace", f'"{interface}"', f"line {line} has it"
-                )
+                place = draft.place_of(first)
+                yield Fault(path, "an address used once in a namespace", f'"{interface}"', f"{place} has it")
             if interface.version == 6 and port.mtu is not None and port.mtu < MTU_LEAST_IPV6:
                 expected = f"at least {MTU_LEAST_IPV6} on a port with an IPv6 address"
-                yield Fault(("port", index, "mtu"), expected, str(port.mtu))
+                yield Fault(("port", index, "mtu"), expected, str(port.mtu), kind="out-of-range")
 
 
 def _known_member(draft: Draft, name: str, path: KeyPath) -> Iterator[Fault]:
@@ -241,7 +259,8 @@ def references_exist(draft: Draft) -> Iterator[Fault]:
                         path,
                         "a member of one bridge or connect only",
                         _quoted(name),
-                        f"line {draft.line_of(first)} has it: {key_text(first[:2])}",
+                        f"{draft.place_of(first)} has it: {key_text(first[:2])}",
+                        kind="member-twice",
                     )
     for index, raw in draft.raw("route"):
         if isinstance(raw.get("via"), str):
@@ -277,12 +296,14 @@ def layers_fit(draft: Draft) -> Iterator[Fault]:
         sides = [(name, draft.packet_type(name)) for _, name in _names(connect.get("members"))]
         words = [f"{_quoted(name)}, which is {side.name}" for name, side in sides if side is not None]
         if len(sides) == len(words) == 2 and sides[0][1] is not sides[1][1]:
-            yield Fault(("connect", index, "members"), "two of one layer", " and ".join(words))
+            hint = "frames (L2): tap, gretap, interface; bare packets (L3): tun, gre, protocol"
+            yield Fault(("connect", index, "members"), "two of one layer", " and ".join(words), hint)
     for index, route in draft.raw("route"):
         via = route.get("via")
         if isinstance(via, str) and draft.packet_type(via) is PacketType.L2:
             expected = "an L3 port or link (tun, gre, …)"
-            yield Fault(("route", index, "via"), expected, f"{_quoted(via)}, which is L2")
+            hint = "L2 members go into a bridge or a connect"
+            yield Fault(("route", index, "via"), expected, f"{_quoted(via)}, which is L2", hint)
 
 
 def underlays_carry(draft: Draft) -> Iterator[Fault]:
@@ -321,6 +342,7 @@ def underlays_are_of_the_links_family(draft: Draft) -> Iterator[Fault]:
                 ("link", index, "underlay"),
                 f"a raw port of family {family}, which {raw.get('kind')} runs over",
                 f"{_quoted(port.name)}, of family {port.family}",
+                f'set family = "{family}" on a raw port for it: one socket carries one family',
             )
 
 
@@ -337,6 +359,7 @@ def udp_ports_are_on_an_interface(draft: Draft) -> Iterator[Fault]:
             ("link", index, "encap") if "encap" in link.options else ("link", index, "underlay"),
             "an underlay with `interface`, by which a tunnel in UDP goes",
             f"{_quoted(port.name)}, with `protocol`",
+            'write interface = "eth0", the device it goes by, in place of protocol',
         )
 
 
@@ -355,7 +378,7 @@ def links_are_distinct(draft: Draft) -> Iterator[Fault]:
                 ("link", index),
                 "parameters that tell the tunnels apart (local, remote, key, …)",
                 f"the same as link[{first}]",
-                f"line {draft.line_of(('link', first))} has the same kind, underlay{shared}"
+                f"{draft.place_of(('link', first))} has the same kind, underlay{shared}"
                 + _and_is_fallback(draft, first),
             )
 
@@ -386,14 +409,14 @@ def routes_are_distinct(draft: Draft) -> Iterator[Fault]:
     for index, route in draft.sections("route", RouteSection):
         if route.next_hop is not None and route.next_hop.version != route.destination.version:
             expected = f"an IPv{route.destination.version} address, as the destination"
-            yield Fault(("route", index, "next_hop"), expected, f'"{route.next_hop}"')
+            yield Fault(("route", index, "next_hop"), expected, f'"{route.next_hop}"', kind="wrong-family")
         first = seen.setdefault((route.destination, route.metric), index)
         if first != index:
             yield Fault(
                 ("route", index, "destination"),
                 "one route to a destination with one metric",
                 f'"{route.destination}"',
-                f"line {draft.line_of(('route', first))} has it; a metric would tell them apart",
+                f"{draft.place_of(('route', first))} has it; a metric would tell them apart",
             )
 
 
@@ -411,7 +434,7 @@ def rules_make_sense(draft: Draft) -> Iterator[Fault]:
                 path,
                 "one rule with the same priority and match",
                 f"the same as rule[{first}]",
-                f"line {draft.line_of(('rule', first))} has both",
+                f"{draft.place_of(('rule', first))} has both",
             )
 
 
@@ -457,28 +480,49 @@ def plugins_are_listed(draft: Draft) -> Iterator[Fault]:
     for place, name in enumerate(draft.plugins.load):
         first = seen.setdefault(name, place)
         if first != place:
-            yield Fault(("plugins", "load", place), "each plugin once", _quoted(name))
+            yield Fault(("plugins", "load", place), "each plugin once", _quoted(name), kind="listed-twice")
     tables = draft.document.get("plugin", {})
     for name, table in tables.items() if isinstance(tables, dict) else ():
         if isinstance(table, dict) and name not in seen:
-            hint = nearest_hint(name, seen) or "plugins.load lists what is loaded"
+            hint = (
+                nearest_hint(name, seen) or f"add {_quoted(name)} to plugins.load, which lists what is loaded"
+            )
             yield Fault(("plugin", name), "a plugin of plugins.load", _quoted(name), hint, at_key=True)
 
 
-CHECKS: tuple[Check, ...] = (
-    names_are_unique,
-    port_keys_fit_its_type,
-    raw_ports_are_distinct,
-    addresses_are_distinct,
-    references_exist,
-    layers_fit,
-    underlays_carry,
-    underlays_are_of_the_links_family,
-    udp_ports_are_on_an_interface,
-    links_are_distinct,
-    bound_links_can_leave,
-    routes_are_distinct,
-    rules_make_sense,
-    metadata_is_of_loaded_plugins,
-    plugins_are_listed,
+def names_in_plugin_tables_exist(draft: Draft) -> Iterator[Fault]:
+    for plugin, settings in draft.settings.items():
+        for found in named_in(settings, ("plugin", plugin)):
+            member = draft.members.get(found.name)
+            if member is not None and member.section == found.section:
+                continue
+            names = [each for each, other in draft.members.items() if other.section == found.section]
+            known = f"known: {', '.join(names)}" if names else f"there is no [[{found.section}]]"
+            yield Fault(
+                found.path,
+                f"the name of a {found.section}",
+                _quoted(found.name) + (f", a {member.section}" if member else ""),
+                nearest_hint(found.name, names) or known,
+                at_key=found.at_key,
+            )
+
+
+#: Each with the kind of its faults, where they do not say one of their own.
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("name-taken", names_are_unique),
+    ("misplaced-key", port_keys_fit_its_type),
+    ("received-twice", raw_ports_are_distinct),
+    ("address-twice", addresses_are_distinct),
+    ("unknown-name", references_exist),
+    ("wrong-layer", layers_fit),
+    ("no-underlay", underlays_carry),
+    ("wrong-family", underlays_are_of_the_links_family),
+    ("udp-underlay", udp_ports_are_on_an_interface),
+    ("same-link", links_are_distinct),
+    ("other-device", bound_links_can_leave),
+    ("same-route", routes_are_distinct),
+    ("impossible-rule", rules_make_sense),
+    ("plugin-not-loaded", metadata_is_of_loaded_plugins),
+    ("plugin-not-loaded", plugins_are_listed),
+    ("unknown-name", names_in_plugin_tables_exist),
 )

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from vdp.config.describe import describe
@@ -23,7 +24,10 @@ from vdp.config.problem import Problem, key_text, value_text
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A mistake at `path`.  message: else made of found and expected.  at_key: its name is what is wrong."""
+    """A mistake at `path`.  message: else made of found and expected.  at_key: its name is what is wrong.
+
+    kind: see Problem; where it is left out, that of the check which found it.
+    """
 
     path: KeyPath
     expected: str = ""
@@ -31,6 +35,7 @@ class Fault:
     hint: str = ""
     message: str = ""
     at_key: bool = False
+    kind: str = ""
 
     def text(self) -> str:
         if self.message:
@@ -39,19 +44,15 @@ class Fault:
 
 
 class Placer:
-    """Puts faults where they stand in one file."""
+    """Puts faults where they stand.  file: of what stands nowhere, and where positions name none."""
 
     def __init__(self, file: str, positions: Positions) -> None:
         self.file = file
         self.positions = positions
 
-    def line_of(self, path: KeyPath) -> int:
-        span = self.positions.find(path)
-        return self.positions.at(span.key).line if span else 0
-
     def place(self, fault: Fault) -> Problem:
         span = self.positions.find(fault.path)
-        line = column = 0
+        file, line, column = self.file, 0, 0
         source, width = "", 1
         if span is not None:
             exact = fault.path in self.positions.spans
@@ -59,11 +60,12 @@ class Placer:
             end = span.start if fault.at_key and span.start > span.key else span.end
             position = self.positions.at(start)
             line, column = position.line, position.column
-            source = self.positions.line(line)
+            source = self.positions.line_at(start)
+            file = self.positions.file_at(start) or file
             text = self.positions.text[start:end].split("\n", 1)[0]
             width = len(text.rstrip(" =\t") if fault.at_key else text.rstrip())
         return Problem(
-            file=self.file,
+            file=file,
             line=line,
             column=column,
             key=key_text(fault.path),
@@ -73,6 +75,7 @@ class Placer:
             hint=fault.hint,
             source=source,
             width=width,
+            kind=fault.kind,
         )
 
 
@@ -86,9 +89,12 @@ def unknown_key(path: KeyPath, names: Iterable[str]) -> Fault:
         hint=nearest_hint(name, known) or f"keys here: {', '.join(known)}",
         message="unknown key",
         at_key=True,
+        kind="unknown-key",
     )
 
 
+#: How pydantic ends the location of a dictionary's key.
+OF_KEY = "[key]"
 _TYPE_WORDS = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -126,6 +132,8 @@ def faults_of(
         fault = _fault(details, model, prefix, value, list(known))
         if fault is None:
             continue
+        if details["loc"][-1:] == (OF_KEY,):  # the name of an entry is what is wrong with it
+            fault = replace(fault, found=value_text(details["loc"][-2]), message="", at_key=True)
         earlier = merged.get(fault.path)
         if earlier is None:
             merged[fault.path] = fault
@@ -155,43 +163,65 @@ def _fault(
     found = value_text(_at(value, location[:inside]))
     hint = str(context.get("hint", ""))
     if kind == "vdp":
-        return Fault(path, str(context["expected"]), found, hint)
+        return Fault(path, str(context["expected"]), found, hint, kind="wrong-value")
     if kind == "literal_error":
         choices = re.findall("'([^']*)'", str(context["expected"]))
         hint = nearest_hint(str(details["input"]), choices)
         quoted = [f'"{each}"' for each in choices]
         expected = "one of " + ", ".join(quoted) if len(quoted) > 1 else str(context["expected"])
-        return Fault(path, expected, found, hint)
+        return Fault(path, expected, found, hint, kind="wrong-value")
     if kind in _TYPE_WORDS:
         expected = _TYPE_WORDS[kind]
-        return Fault(path, expected, found, _type_hint(expected, details["input"]))
+        return Fault(path, expected, found, _type_hint(expected, details["input"]), kind="wrong-type")
     if kind in _BOUND_WORDS:
         key, words = _BOUND_WORDS[kind]
-        return Fault(path, f"{words} {context[key]}", found)
+        return Fault(path, f"{words} {context[key]}", found, kind="out-of-range")
     if kind in ("too_short", "too_long"):
         bound = context["min_length"] if kind == "too_short" else context["max_length"]
         count = len(value) if isinstance(value := _at(value, location[:inside]), list | str) else 0
         if kind == "too_short" and count >= bound:
             return None  # too few are right: those that are wrong have faults of their own
         words = "at least" if kind == "too_short" else "at most"
-        return Fault(path, f"{words} {bound}", f"{count} {'entry' if count == 1 else 'entries'}")
+        entries = "entry" if count == 1 else "entries"
+        return Fault(path, f"{words} {bound}", f"{count} {entries}", kind="out-of-range")
     if details["msg"].startswith("Input should be "):
-        return Fault(path, details["msg"].removeprefix("Input should be "), found)
+        return Fault(path, details["msg"].removeprefix("Input should be "), found, kind="wrong-value")
     reason = str(context.get("error", details["msg"]))
     table = _at(value, location[:inside])
     if not isinstance(table, dict):
-        return Fault(path, reason, found, message=f"found {found}: {reason}")
+        return Fault(path, reason, found, message=f"found {found}: {reason}", kind="wrong-value")
     # Keys that do not go together: it stands at the first of them that the sentence names.
     owner = _owner(model, location[:inside])
     keys = table.keys() & owner.model_fields.keys() if owner else ()
     named = tuple(word for word in re.findall(r"\w+", reason) if word in keys)[:1]
-    return Fault(path + named, reason, found, message=reason, at_key=bool(named))
+    return Fault(path + named, reason, found, message=reason, at_key=bool(named), kind="contradiction")
 
 
 def _missing(path: KeyPath, owner: type[BaseModel] | None, name: str) -> Fault:
     field = owner.model_fields.get(name) if owner else None
     expected = describe(field) if field else "a value"
-    return Fault(path, expected, "nothing", message=f"missing, expected {expected}", at_key=True)
+    message = f"missing, expected {expected}"
+    return Fault(
+        path,
+        expected,
+        "nothing",
+        message=message,
+        hint=_example(name, field),
+        at_key=True,
+        kind="missing-key",
+    )
+
+
+def _example(name: str, field: FieldInfo | None) -> str:
+    """What to write for a key that is missing."""
+    if field is None:
+        return ""
+    if get_origin(field.annotation) is Literal:
+        return f'add {name} = "{get_args(field.annotation)[0]}"'
+    if field.annotation is str:
+        return f'add {name} = "…"'
+    is_list = get_origin(field.annotation) in (tuple, list)
+    return f"add {name} = [{'…'}]" if is_list else f"add {name} = …"
 
 
 def _inside(value: object, location: tuple[int | str, ...]) -> int:

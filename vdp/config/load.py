@@ -1,22 +1,23 @@
-"""From a TOML file to a Config, or to every problem of it at once.
+"""From a TOML file, and those that it includes, to a Config, or to every problem at once.
 
-`load` reads text, validates each section on its own, asks the plugins for the
-parameters of their links, then checks the sections together.  It touches nothing
-but the file.  Called by vdp.daemon and `vdp check`.
+`load` has them read and put together (vdp.config.include), validates each section on its own,
+asks the plugins for the parameters of their links, then checks the sections together.  It touches
+nothing but the files.  Called by vdp.daemon and `vdp check`.
 """
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from vdp.config.actions import ActionMakers, plugin_action_faults
 from vdp.config.checks import CHECKS, Draft
 from vdp.config.faults import Fault, Placer, faults_of, unknown_key
+from vdp.config.include import Gathered, gather
 from vdp.config.model import (
     ARRAY_SECTIONS,
     TABLE_SECTIONS,
@@ -25,93 +26,53 @@ from vdp.config.model import (
     LinkKindInfo,
     LinkSection,
     PluginsSection,
+    RuleSection,
     Section,
 )
 from vdp.config.nearest import nearest_hint
-from vdp.config.positions import KeyPath, Positions, scan
-from vdp.config.problem import ConfigError, PluginsFailed, Problem, value_text
+from vdp.config.positions import KeyPath
+from vdp.config.problem import ConfigError, PluginsFailed, value_text
 
 Kinds = Callable[[PluginsSection], Mapping[str, LinkKindInfo]]
 Settings = Callable[[], Mapping[str, type[BaseModel]]]
-
-# Far more than any configuration, and little enough to read by mistake.
-SIZE_MOST = 4 << 20
+Actions = Callable[[], ActionMakers]
 
 
 def _no_settings() -> Mapping[str, type[BaseModel]]:
     return {}
 
 
-def load(path: Path, kinds: Kinds, settings: Settings = _no_settings) -> Config:
+def _no_actions() -> ActionMakers:
+    return {}
+
+
+def load(
+    path: Path, kinds: Kinds, settings: Settings = _no_settings, actions: Actions = _no_actions
+) -> Config:
     """The configuration in `path`.  Raises ConfigError with all that is wrong.
 
     kinds: called once with the plugins section; gives the kinds of link that its
     plugins provide, or raises PluginsFailed, which makes each failure a problem of its entry.
     settings: called after that; the models of the plugins' own tables [plugin.NAME].
+    actions: likewise; what makes the plugins' actions of rules, by PLUGIN.WORD.
     """
-    text = _read(path)
-    document = _parse(path, text)
-    return _Loading(path, document, scan(text), kinds, settings).config()
-
-
-def _read(path: Path) -> str:
-    file = str(path)
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(SIZE_MOST + 1)
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise ConfigError([Problem(file, 0, 0, "", f"can not be read: {reason}")]) from None
-    if len(content) > SIZE_MOST:
-        raise ConfigError([Problem(file, 0, 0, "", f"larger than {SIZE_MOST >> 20} MiB")])
-    try:
-        # As tomllib.load does: text in UTF-8, CRLF is a newline.
-        return content.decode().replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        column = len(content[content.rfind(b"\n", 0, error.start) + 1 : error.start].decode()) + 1
-        raise ConfigError([Problem(file, line, column, "", "not UTF-8, which TOML is")]) from None
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError([_syntax_problem(str(path), text, str(error))]) from None
-    except RecursionError:
-        raise ConfigError([Problem(str(path), 1, 1, "", "nested too deeply")]) from None
-    except ValueError as error:
-        # Python refuses integers of more than 4,300 digits.
-        raise ConfigError([Problem(str(path), 1, 1, "", f"not TOML: {error}")]) from None
-
-
-def _syntax_problem(file: str, text: str, message: str) -> Problem:
-    """tomllib tells the place in its words only: "… (at line 3, column 1)", "… (at end of document)"."""
-    positions = Positions(text, {})
-    match = re.search(r" \(at line (\d+), column (\d+)\)$", message)
-    if match:
-        line, column = int(match[1]), int(match[2])
-    else:
-        end = positions.at(len(text.rstrip()))
-        line, column = end.line, end.column
-    words = re.sub(r" \(at [^()]*\)$", "", message)
-    return Problem(
-        file, line, column, "", f"not TOML: {words[:1].lower()}{words[1:]}", source=positions.line(line)
-    )
+    return _Loading(path, gather(path), kinds, settings, actions).config()
 
 
 class _Loading:
     """One document on its way to a Config."""
 
     def __init__(
-        self, path: Path, document: dict[str, Any], positions: Positions, kinds: Kinds, settings: Settings
+        self, path: Path, gathered: Gathered, kinds: Kinds, settings: Settings, actions: Actions
     ) -> None:
         self.path = path
-        self.document = document
-        self.positions = positions
-        self.placer = Placer(str(path), positions)
+        self.gathered = gathered
+        self.document = gathered.document
+        self.positions = gathered.positions
+        self.placer = Placer(str(path), self.positions)
         self.kinds = kinds
         self.settings = settings
+        self.actions = actions
         self.plugin_settings: dict[str, BaseModel] = {}
         self.faults: list[Fault] = []
         self.complete = True  # all plugins told their kinds
@@ -130,12 +91,20 @@ class _Loading:
         if kinds is not None:
             self.link_parameters(kinds)
             self.plugin_tables()
-        draft = Draft(self.document, self.arrays, plugins, kinds, self.placer.line_of)
-        for check in CHECKS:
-            self.faults.extend(check(draft))
-        if self.faults:
-            problems = {self.placer.place(fault): None for fault in self.faults}
-            raise ConfigError(sorted(problems, key=lambda each: (each.line, each.column)))
+            if self.complete:
+                sections = self.arrays["rule"].items()
+                rules = {at: rule for at, rule in sections if isinstance(rule, RuleSection)}
+                self.faults.extend(plugin_action_faults(rules, self.actions()))
+        draft = Draft(self.document, self.arrays, plugins, kinds, self.plugin_settings, self.positions.place)
+        for kind, check in CHECKS:
+            found = check(draft)
+            self.faults.extend(fault if fault.kind else replace(fault, kind=kind) for fault in found)
+        problems = dict.fromkeys([*self.gathered.problems, *map(self.placer.place, self.faults)])
+        if problems:
+            files = [str(file) for file in self.gathered.files]
+            raise ConfigError(
+                sorted(problems, key=lambda each: (files.index(each.file), each.line, each.column))
+            )
         return self.finished()
 
     def top_level(self) -> None:
@@ -144,21 +113,26 @@ class _Loading:
                 self.faults.append(unknown_key((name,), TOP_LEVEL))
         version = self.document.get("config_version", 1)
         if type(version) is not int or version != 1:
-            self.faults.append(Fault(("config_version",), "1", value_text(version)))
+            self.faults.append(Fault(("config_version",), "1", value_text(version), kind="wrong-value"))
         tables = self.document.get("plugin", {})
         if not isinstance(tables, dict):
-            self.faults.append(Fault(("plugin",), "tables [plugin.NAME]", value_text(tables)))
+            self.faults.append(
+                Fault(("plugin",), "tables [plugin.NAME]", value_text(tables), kind="wrong-shape")
+            )
             return
         for name, table in tables.items():
             if not isinstance(table, dict):
                 hint = "[plugin.NAME] is a plugin's own table, [plugins] says what is loaded"
-                self.faults.append(Fault(("plugin", name), "a table", value_text(table), hint))
+                self.faults.append(
+                    Fault(("plugin", name), "a table", value_text(table), hint, kind="wrong-shape")
+                )
 
     def array(self, name: str, model: type[Section]) -> None:
         entries = self.document.get(name, [])
         if not isinstance(entries, list):
             hint = f"write [[{name}]]" if isinstance(entries, dict) else ""
-            self.faults.append(Fault((name,), f"tables [[{name}]]", value_text(entries), hint))
+            expected = f"tables [[{name}]]"
+            self.faults.append(Fault((name,), expected, value_text(entries), hint, kind="wrong-shape"))
             return
         for index, entry in enumerate(entries):
             section = self.validated(model, (name, index), entry)
@@ -168,7 +142,8 @@ class _Loading:
     def table(self, name: str, model: type[Section]) -> None:
         raw = self.document.get(name, {})
         if isinstance(raw, list):
-            self.faults.append(Fault((name,), f"one table [{name}]", value_text(raw), f"write [{name}]"))
+            expected, hint = f"one table [{name}]", f"write [{name}]"
+            self.faults.append(Fault((name,), expected, value_text(raw), hint, kind="wrong-shape"))
             return
         section = self.validated(model, (name,), raw)
         if isinstance(section, Section):
@@ -193,7 +168,11 @@ class _Loading:
                 path: KeyPath = ("plugins", "load")
                 if name in plugins.load:
                     path = (*path, plugins.load.index(name))
-                self.faults.append(Fault(path, "a plugin that loads", value_text(name), message=sentence))
+                found, others = value_text(name), set(failed.installed) - {name}
+                hint = nearest_hint(name, others) if "is not installed" in sentence else ""
+                self.faults.append(
+                    Fault(path, "a plugin that loads", found, hint, message=sentence, kind="plugin-fails")
+                )
             return failed.kinds
 
     def link_parameters(self, kinds: Mapping[str, LinkKindInfo]) -> None:
@@ -208,11 +187,12 @@ class _Loading:
             if info is None and not self.complete:
                 continue  # it may be of a plugin that failed
             if info is None:
-                hint = nearest_hint(kind, kinds) or (
-                    f"kinds here: {', '.join(sorted(kinds)) or 'none'}; is its plugin in plugins.load?"
-                )
+                known = f"kinds here: {', '.join(sorted(kinds)) or 'none'}; is its plugin in plugins.load?"
+                near = nearest_hint(kind, kinds)
+                hint = f"{near} Else: {known}" if near else known
                 expected = "a kind of link that a loaded plugin has"
-                self.faults.append(Fault(("link", index, "kind"), expected, value_text(kind), hint))
+                place: KeyPath = ("link", index, "kind")
+                self.faults.append(Fault(place, expected, value_text(kind), hint, kind="unknown-kind"))
                 continue
             options = {key: value for key, value in raw.items() if key not in own}
             parameters = self.validated(info.parameters, ("link", index), options, own)
@@ -234,7 +214,9 @@ class _Loading:
         for name in tables if isinstance(tables, dict) and self.complete else ():
             if name in listed and name not in models:
                 hint = f"{name} has no settings"
-                self.faults.append(Fault(("plugin", name), "a plugin with settings", value_text(name), hint))
+                place: KeyPath = ("plugin", name)
+                expected, found = "a plugin with settings", value_text(name)
+                self.faults.append(Fault(place, expected, found, hint, kind="unknown-key"))
 
     def finished(self) -> Config:
         def every(name: str) -> Iterator[Any]:

@@ -40,7 +40,8 @@ MTU_LEAST_IPV6 = 1280  # RFC 8200 section 5
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    # Deferred: a validator is built when the first table of its kind is read.
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 class LinkKindInfo(Protocol):
@@ -101,6 +102,12 @@ class PortSection(Section):
     offload: bool = Field(
         default=True,
         description="super-packets and unfinished checksums (vnet_hdr). `tap`, `tun`, `raw` with `interface`",
+    )
+    transmit: Literal["stack", "xdp"] = Field(
+        default="stack",
+        description="how frames leave: `stack`, as other programs' do, or `xdp` (AF_XDP), which takes a "
+        "third less processor time, but passes by qdiscs, tc, nftables and tcpdump, and takes no "
+        "super-packets. `raw` with `interface`",
     )
     gro: bool = Field(
         default=True, description="join packets of one flow to super-packets (NETIF_F_GRO). `gro-cell` only"
@@ -196,7 +203,9 @@ class RuleSection(Section):
     )
     match: RuleMatch = Field(default_factory=RuleMatch, description="fields; none: everything")
     actions: Annotated[tuple[Action, ...], Listed] = Field(
-        min_length=1, description="`drop`; or some of `output:NAME`, `flood`, `normal`, in order"
+        min_length=1,
+        description="`drop`; or some of `output:NAME`, `flood`, `normal`, plugins' `PLUGIN.WORD:ARGUMENT`, "
+        "in order",
     )
 
 
@@ -256,7 +265,7 @@ class EngineSection(Section):
         default=_ENGINE.action_rate,
         ge=0,
         le=10**9,
-        description="packets a second that programs send to the slow path",
+        description="copies a second and port that programs send to the slow path; 0: no bound",
     )
     poll_us: int = Field(
         default=_ENGINE.poll_us,
@@ -339,7 +348,7 @@ TABLE_SECTIONS: Mapping[str, type[Section]] = {
     "icmp": IcmpSection,
     "log": LogSection,
 }
-TOP_LEVEL = ("config_version", *ARRAY_SECTIONS, *TABLE_SECTIONS, "plugin")
+TOP_LEVEL = ("config_version", "include", *ARRAY_SECTIONS, *TABLE_SECTIONS, "plugin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,4 +375,6 @@ class Config:
         """`file:line` of a key, for messages about it: where("port", 1, "mtu")."""
         key: KeyPath = path
         span = self.positions.find(key)
-        return f"{self.path}:{self.positions.at(span.key).line}" if span else str(self.path)
+        if span is None:
+            return str(self.path)
+        return f"{self.positions.file_at(span.key) or self.path}:{self.positions.at(span.key).line}"

@@ -12,6 +12,7 @@ from __future__ import annotations
 import bisect
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 KeyPath = tuple[str | int, ...]
@@ -42,24 +43,55 @@ class Span:
 
 
 class Positions:
-    """The spans of a document, and its lines."""
+    """The spans of a document, and its lines.
 
-    def __init__(self, text: str, spans: dict[KeyPath, Span]) -> None:
+    parts: the files whose texts follow one another in `text`, and where they begin.
+    """
+
+    def __init__(
+        self, text: str, spans: dict[KeyPath, Span], parts: Sequence[tuple[int, str]] = ((0, ""),)
+    ) -> None:
         self.text = text
         self.spans = spans
+        self.parts = tuple(parts)
         self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
+        self._first_rows = [self._row(start) for start, _ in self.parts]
+
+    def _row(self, offset: int) -> int:
+        return bisect.bisect_right(self._starts, offset) - 1
+
+    def _part(self, offset: int) -> int:
+        return bisect.bisect_right(self.parts, offset, key=lambda part: part[0]) - 1
 
     def at(self, offset: int) -> Position:
-        row = bisect.bisect_right(self._starts, offset) - 1
-        return Position(row + 1, offset - self._starts[row] + 1)
+        """Its line in its own file, and column."""
+        row = self._row(offset)
+        line = row - self._first_rows[self._part(offset)] + 1
+        return Position(line, offset - self._starts[row] + 1)
+
+    def file_at(self, offset: int) -> str:
+        """The file that it is in; empty where that was not said."""
+        return self.parts[self._part(offset)][1]
 
     def line(self, number: int) -> str:
-        """The text of line `number`, without its end; empty when there is none."""
+        """The text of line `number` of all, without its end; empty when there is none."""
         if not 1 <= number <= len(self._starts):
             return ""
         start = self._starts[number - 1]
         end = self.text.find("\n", start)
         return self.text[start : end if end >= 0 else len(self.text)]
+
+    def line_at(self, offset: int) -> str:
+        """The text of the line that it is in."""
+        return self.line(self._row(offset) + 1)
+
+    def place(self, path: KeyPath) -> str:
+        """Where a key stands, in words: `line 7`, or of several files `conf.d/a.toml:7`; empty: nowhere."""
+        span = self.find(path)
+        if span is None:
+            return ""
+        line = self.at(span.key).line
+        return f"line {line}" if len(self.parts) == 1 else f"{self.file_at(span.key)}:{line}"
 
     def find(self, path: KeyPath) -> Span | None:
         """The span of `path`, else of the closest table around it that the text shows."""

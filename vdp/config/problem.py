@@ -7,7 +7,7 @@ hint; `render` prints it as compilers do, with the line and a caret.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake.  line and column count from 1; 0: the file as a whole."""
+    """One mistake.  line and column count from 1; 0: the file as a whole.
+
+    kind: a word for mistakes of its sort, which `vdp explain` explains.
+    """
 
     file: str
     line: int
@@ -29,11 +32,13 @@ class Problem:
     hint: str = ""
     source: str = ""
     width: int = 1
+    kind: str = ""
 
     def render(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         subject = f"{self.key}: " if self.key else ""
-        rows = [f"{place}: error: {subject}{self.message}"]
+        kind = f" [{self.kind}]" if self.kind else ""
+        rows = [f"{place}: error: {subject}{self.message}{kind}"]
         if self.line and self.source.strip():
             number = f"{self.line:5}"
             rows.append(f"{number} | {_printable(self.source)}")
@@ -54,6 +59,7 @@ class Problem:
             "found": self.found,
             "expected": self.expected,
             "hint": self.hint,
+            "kind": self.kind,
         }
 
 
@@ -66,12 +72,21 @@ class ConfigError(Exception):
 
 
 class PluginsFailed(Exception):
-    """Some plugins of plugins.load can not be had: a sentence for each, and the kinds of the others."""
+    """Some plugins of plugins.load can not be had: a sentence for each, and the kinds of the others.
 
-    def __init__(self, failures: Mapping[str, str], kinds: Mapping[str, LinkKindInfo]) -> None:
+    installed: the plugins that there are.
+    """
+
+    def __init__(
+        self,
+        failures: Mapping[str, str],
+        kinds: Mapping[str, LinkKindInfo],
+        installed: Iterable[str] = (),
+    ) -> None:
         super().__init__("; ".join(failures.values()))
         self.failures = dict(failures)
         self.kinds = kinds
+        self.installed = tuple(installed)
 
 
 def key_text(path: Sequence[str | int]) -> str:

@@ -20,7 +20,7 @@ _HEAD = """\
 `vdp -c FILE` reads one TOML file; `vdp check -c FILE` reads it, says what is wrong, and touches nothing.
 All problems of a file are reported at once, each with its line:
 
-    etc/vdp.toml:14:7: error: port[1].mtu: found 70000, expected at most 65535
+    etc/vdp.toml:14:7: error: port[1].mtu: found 70000, expected at most 65535 [out-of-range]
        14 | mtu = 70000
           |       ^^^^^
 
@@ -55,6 +55,12 @@ load = ["gre", "gretap"]
 ```
 
 `config_version = 1` may stand at the top; 1 is the only version there is.
+
+`include = ["conf.d/*.toml"]` at the top puts in other files: paths from the file's own folder, `*`, `?` and
+`**` for many, which come by name; one that is named in full must be there. Tables of which there are many
+follow one another, the main file's first. Other tables may be continued in another file, but each key
+stands in one of them; lists, such as `plugins.load`, are joined. What is wrong is said with its own file
+and line. Included files include no others.
 
 The names of ports, links and bridges are one namespace. A name is one that Linux takes for a device: 1 to
 15 bytes, no `/`, `:`, `%` or blank.

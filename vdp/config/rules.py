@@ -55,15 +55,26 @@ class Normal:
     """What bridge, connect and routes would have done without the rule."""
 
 
-RuleAction = Drop | Output | Flood | Normal
+@dataclass(frozen=True, slots=True)
+class PluginAction:
+    """What a plugin does with the packet, which then goes on to the next action."""
 
-ACTION_FORMS = ("drop", "output:NAME", "flood", "normal")
+    name: str  # PLUGIN.WORD
+    argument: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+RuleAction = Drop | Output | Flood | Normal | PluginAction
+
+ACTION_FORMS = ("drop", "output:NAME", "flood", "normal", "PLUGIN.WORD:ARGUMENT")
 
 
 def parse_action(value: Any) -> RuleAction:
     """One action of a rule; refuses what is none."""
-    expected = 'one of "drop", "output:NAME", "flood", "normal"'
-    if isinstance(value, Drop | Output | Flood | Normal):
+    expected = 'one of "drop", "output:NAME", "flood", "normal", or a plugin\'s "PLUGIN.WORD"'
+    if isinstance(value, RuleAction):
         return value
     if not isinstance(value, str):
         raise refuse(expected)
@@ -72,6 +83,9 @@ def parse_action(value: Any) -> RuleAction:
         if not argument:
             raise refuse(expected, 'output names a port or link: "output:tap0"')
         return Output(device_name(argument))
+    plugin, dot, name = word.partition(".")
+    if dot and plugin and name:
+        return PluginAction(word, argument)
     plain: Mapping[str, RuleAction] = {"drop": Drop(), "flood": Flood(), "normal": Normal()}
     if colon or word not in plain:
         raise refuse(expected, nearest_hint(word, [*plain, "output"]))
@@ -88,7 +102,7 @@ class RuleMatch(BaseModel):
     `match = { gre = { key = 42 } }`.
     """
 
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True)
+    model_config = ConfigDict(strict=True, extra="allow", frozen=True, defer_build=True)
     __pydantic_extra__: dict[str, dict[str, StrictInt | StrictStr]] = Field(init=False)
 
     in_port: DeviceName | None = Field(default=None, description="port or link that the packet came in by")
@@ -153,3 +167,35 @@ def missing_prerequisites(match: RuleMatch) -> Iterator[tuple[str, str, str]]:
     for name, port in (("tp_src", match.tp_src), ("tp_dst", match.tp_dst)):
         if port is not None and match.ip_proto not in PORTED_PROTOCOLS:
             yield name, 'ip_proto = "tcp", "udp", "sctp" or "udplite" beside it', 'add ip_proto = "tcp"'
+
+
+def match_words(match: RuleMatch) -> list[str]:
+    """What it takes, as `field=value`, as it may be written in a configuration."""
+    words = [
+        f"{name}={_match_word(name, value)}"
+        for name in type(match).model_fields
+        if (value := getattr(match, name)) is not None
+    ]
+    extra = match.__pydantic_extra__ or {}
+    return words + [
+        f"{plugin}.{name}={value}" for plugin, has in extra.items() for name, value in has.items()
+    ]
+
+
+def _match_word(name: str, value: object) -> str:
+    if name == "eth_type":
+        return f"0x{value:04x}"
+    if isinstance(value, Masked):
+        separator = ":" if len(value.value) == 6 else ""
+        parts = [
+            part.hex(separator) if separator else f"0x{part.hex()}" for part in (value.value, value.mask)
+        ]
+        return parts[0] if not value.mask.strip(b"\xff") else "/".join(parts)
+    return str(value)
+
+
+def action_word(action: RuleAction) -> str:
+    """The action as it is written in a configuration."""
+    if isinstance(action, Output):
+        return f"output:{action.member}"
+    return str(action) if isinstance(action, PluginAction) else type(action).__name__.lower()

@@ -335,7 +335,9 @@ def listen_address(value: Any) -> Listen:
     try:
         address = ip_address(host)
     except ValueError:
-        raise refuse(expected, "names are not looked up here") from None
+        raise refuse(
+            expected, f'write an address, "127.0.0.1:{port}": names are not looked up here'
+        ) from None
     if (address.version == 6) != bracketed:
         raise refuse(expected, f'write "[{host}]:{port}"' if address.version == 6 else "")
     return Listen(str(address), int(port))

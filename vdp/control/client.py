@@ -52,7 +52,7 @@ def _exchange(path: str, request: bytes, timeout_s: float) -> bytes:
         try:
             connection.connect(path)
         except OSError as error:
-            raise _unreachable(path, error) from None
+            raise unreachable(path, error) from None
         chunks = []
         try:
             # A server that is full or refuses answers without reading: its answer counts all the same.
@@ -72,7 +72,8 @@ def _exchange(path: str, request: bytes, timeout_s: float) -> bytes:
     return line
 
 
-def _unreachable(path: str, error: OSError) -> DaemonUnreachable:
+def unreachable(path: str, error: OSError) -> DaemonUnreachable:
+    """Why nobody could be asked at `path`, and what would help."""
     reason = error.strerror or str(error)
     hints: dict[type[OSError], str] = {
         FileNotFoundError: "start one with: vdp -c FILE; or name its socket with --socket",

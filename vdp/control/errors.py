@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 # Codes of ControlError; stable, as the exit codes of the commands are chosen by them.
 NOT_FOUND = "not_found"
 BAD_REQUEST = "bad_request"
@@ -23,6 +25,16 @@ class ControlError(Exception):
 
     def as_json(self) -> dict[str, str]:
         return {"code": self.code, "message": self.message, "hint": self.hint}
+
+
+def not_found(what: str, name: str, known: Iterable[str]) -> ControlError:
+    """There is no such thing: what is called nearly so, or all there is."""
+    import difflib  # costs more than all of the rest here
+
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"there is: {', '.join(names) or 'none'}"
+    return ControlError(NOT_FOUND, f'no {what} "{name}"', hint)
 
 
 class DaemonUnreachable(Exception):

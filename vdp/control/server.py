@@ -19,6 +19,7 @@ import os
 import socket
 import stat
 import struct
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,12 +34,14 @@ from vdp.control.errors import (
     UNKNOWN_METHOD,
     ControlError,
 )
+from vdp.control.stream import Stream
 
 Method = Callable[[dict[str, Any]], object | Awaitable[object]]
 
 CLIENTS_MOST = 32
 REQUEST_BYTES_MOST = 64 << 10
 IDLE_S = 5.0
+OTHER = "other"
 ENTRIES_AT_ONCE = 128  # of a list, about 1 ms of JSON
 
 _UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
@@ -54,6 +57,8 @@ class ControlServer:
     ) -> None:
         self.path = Path(path)
         self.methods = methods
+        #: Requests that were answered, by method (OTHER: none that there is) and "ok" or "error".
+        self.requests: Counter[tuple[str, str]] = Counter()
         self.idle_s = idle_s
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
@@ -142,7 +147,7 @@ class ControlServer:
                 error = ControlError(TOO_LARGE, f"a request has at most {REQUEST_BYTES_MOST} bytes")
                 await self._send(writer, None, {"error": error.as_json()})
                 return
-            await self._answer(line, writer)
+            await self._answer(line, reader, writer)
 
     def _refusal(self, writer: asyncio.StreamWriter) -> ControlError | None:
         if len(self._clients) > CLIENTS_MOST:
@@ -153,23 +158,40 @@ class ControlServer:
             return ControlError(REFUSED, f"user {uid} may not control this daemon", "ask as root")
         return None
 
-    async def _answer(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _answer(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number: object = None
+        counted = OTHER
         try:
             number, method, params = _request(line)
             handler = self.methods.get(method)
             if handler is None:
                 known = ", ".join(sorted(self.methods))
                 raise ControlError(UNKNOWN_METHOD, f"no method {method!r}", f"methods: {known}")
+            counted = method
             result = handler(params)
             if inspect.isawaitable(result):
                 result = await result
         except ControlError as error:
+            self.requests[counted, "error"] += 1
             await self._send(writer, number, {"error": error.as_json()})
         except Exception as error:
+            self.requests[counted, "error"] += 1
             logger.exception("a control request failed: %s", line[:200])
             internal = ControlError(INTERNAL, f"{type(error).__name__}: {error}", "the daemon's log has more")
             await self._send(writer, number, {"error": internal.as_json()})
+        else:
+            self.requests[counted, "ok"] += 1
+            await self._finish(number, result, reader, writer)
+
+    async def _finish(
+        self, number: object, result: object, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if isinstance(result, Stream):
+            try:
+                await self._send(writer, number, {"result": result.answer})
+                await result.run(reader, writer)
+            finally:
+                result.close()
         else:
             await self._send(writer, number, {"result": result})
 

@@ -7,7 +7,8 @@ added, not renamed.  Counters count since the daemon's start.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, Protocol, TypedDict
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, NotRequired, Protocol, TypedDict
 
 
 class PortCounters(TypedDict):
@@ -37,16 +38,21 @@ class PortCounters(TypedDict):
 
 
 class PortRow(TypedDict):
-    """A port of the engine.  The GRO cell of a link is one too: its name is the link's, type gro-cell."""
+    """A port of the engine.  The GRO cell of a link is one too: its name is the link's, type gro-cell.
+
+    Of a bridge with many members, what the copies of flooded packets passed: its name, type
+    flood, the sum over all members; `number` and `mtu` say nothing then.
+    """
 
     name: str
-    type: str  # tap, tun, raw, gro-cell, memory
+    type: str  # tap, tun, raw, gro-cell, memory, flood
     number: int  # the engine's
     packet_type: str  # l2, l3
     device: str | None  # the Linux device under it
     netns: str | None
     mtu: int
     up: bool
+    carrier: bool | None  # its device is up, and the other end is there; null: it has none
     error: str | None  # last I/O error, such as "EIO: Input/output error"
     features: list[str]  # vnet_hdr, csum, tso4, tso6, uso, gre_tso
     queues: int
@@ -79,6 +85,7 @@ class LinkRow(TypedDict):
     err_age_s: float | None  # since the last ICMP error that counted; null: none within 30 s
     icmp_errors: dict[str, int]  # those believed, by effect: path_mtu, route, failure, ignored
     config: dict[str, Any]  # the [[link]] table that makes it again
+    path_mtu: int | None  # of the way to its remote, as the kernel knows it
     info: NotRequired[dict[str, Any]]  # what else the kind's fill_info says
 
 
@@ -110,7 +117,16 @@ class FlowRow(TypedDict):
     bytes: int
     age_s: float  # since it was installed
     idle_s: float  # since its last packet
-    plugins: list[str]  # whose handlers were asked
+    plugins: list[str]  # whose handlers were asked, or whose links it passes
+    packets_per_s: NotRequired[float]  # where rates were asked for
+    bits_per_s: NotRequired[float]
+
+
+class FlowCounts(NamedTuple):
+    """Packets and bytes of megaflows, by worker and id, at a time of the engine's clock."""
+
+    at_ns: int
+    counts: dict[tuple[int, int], tuple[int, int]]
 
 
 class VerdictCounts(TypedDict):
@@ -135,6 +151,28 @@ class HandlerRow(TypedDict):
     quarantines: int  # how often it was put out for failing
 
 
+class PluginCounterRow(TypedDict):
+    """A counter of a plugin's own."""
+
+    name: str  # the metrics' name, to which _packets_total and _bytes_total are put
+    text: str
+    labels: dict[str, str]
+    packets: int
+    bytes: int
+
+
+class CalledRow(TypedDict):
+    """A timer of a plugin's, or a function of its that gets upcalls."""
+
+    kind: Literal["timer", "upcall"]
+    name: str
+    times: int  # that it was called
+    failures: int  # that it raised, or took too long
+    last_error: str  # empty when there was none
+    state: Literal["asked", "quarantine", "disabled"]
+    quarantine_left_s: float | None  # until it is called again
+
+
 class PluginRow(TypedDict):
     name: str
     version: str
@@ -142,7 +180,9 @@ class PluginRow(TypedDict):
     error: str  # empty unless failed
     distribution: str
     provides: list[str]  # such as "link kind gre", "handler cisco/10 wccp"
-    passed_over: list[str]  # its handlers that are not asked: in quarantine, or disabled
+    passed_over: list[str]  # its handlers, timers, upcalls that are not asked: in quarantine, or disabled
+    calls: list[CalledRow]
+    counters: list[PluginCounterRow]
 
 
 class DropRow(TypedDict):
@@ -163,6 +203,30 @@ class MacRow(TypedDict):
     mac: str
     member: str
     age_s: float
+
+
+class BridgeRow(TypedDict):
+    bridge: str
+    members: list[str]
+    ageing_s: int
+    macs: int  # that it has learned
+
+
+class RouteRow(TypedDict):
+    """In the order in which they are looked at."""
+
+    destination: str
+    via: str
+    next_hop: str | None
+    metric: int
+
+
+class RuleRow(TypedDict):
+    """In the order in which they are looked at."""
+
+    priority: int
+    match: list[str]  # field=value; none: everything
+    actions: list[str]
 
 
 class WorkerRow(TypedDict):
@@ -188,6 +252,7 @@ class WorkerRow(TypedDict):
 class FlowTotals(TypedDict):
     limit: int  # flows that all workers' tables may hold
     inserts: int
+    refused: int  # found no room
     evictions: dict[str, int]  # idle, limit, revalidated, flush
 
 
@@ -212,6 +277,22 @@ class IcmpTotals(TypedDict):
     received: dict[str, int]  # about packets that may be ours: received (by a handler), reject, malformed
 
 
+class ReloadTotals(TypedDict):
+    """How the configuration was read anew."""
+
+    results: dict[str, int]  # applied, unchanged, invalid, refused, failed
+    was_good: bool  # the last time; true where there was none
+    read_s: float  # when the configuration in force was read, seconds since 1970
+
+
+class NetlinkRow(TypedDict):
+    """What is heard of a network namespace; netns is null for the daemon's own."""
+
+    netns: str | None
+    events: int
+    overruns: int  # events were lost, and all tables read anew
+
+
 class StatusRow(TypedDict):
     version: str
     pid: int
@@ -222,12 +303,16 @@ class StatusRow(TypedDict):
     links: int
     bridges: NotRequired[list[str]]  # names; also of those that have learned nothing yet
     plugins: int
+    reloads: ReloadTotals
     control: str  # the socket's path
     metrics: str  # the endpoint's URL, empty when there is none
     workers: list[WorkerRow]
     flows: FlowTotals
     upcalls: UpcallTotals
     icmp: IcmpTotals
+    log: dict[str, int]  # lines, by level
+    netlink: list[NetlinkRow]
+    requests: dict[str, dict[str, int]]  # on the control socket: by method, ok and error
 
 
 class DatapathView(Protocol):
@@ -235,7 +320,16 @@ class DatapathView(Protocol):
 
     def show_ports(self) -> list[PortRow]: ...
     def show_links(self) -> list[LinkRow]: ...
-    def dump_flows(self) -> list[FlowRow]: ...
+    def flow_counts(self) -> FlowCounts:
+        """What megaflows have counted until now."""
+
+    def dump_flows(self, sort: str = "", since: FlowCounts | None = None) -> Iterable[FlowRow]:
+        """The megaflows; each row is made when it is taken.
+
+        sort: packets, bytes or rate: most first; age: oldest first; used: last used first.
+        since: rows have rates, from those counts on.
+        """
+
     def list_handlers(self) -> list[HandlerRow]: ...
     def list_plugins(self) -> list[PluginRow]: ...
     def show_drops(self) -> list[DropRow]:
@@ -245,4 +339,7 @@ class DatapathView(Protocol):
         """Every reason by code, without "none"."""
 
     def show_bridge_macs(self) -> list[MacRow]: ...
+    def show_bridges(self) -> list[BridgeRow]: ...
+    def show_routes(self) -> list[RouteRow]: ...
+    def show_rules(self) -> list[RuleRow]: ...
     def status(self) -> StatusRow: ...
