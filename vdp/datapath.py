@@ -11,23 +11,27 @@ Everything here belongs to the control thread.  Plugins get this object.
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
-from ipaddress import IPv4Address, IPv6Address
+from functools import partial, reduce
+from itertools import chain
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel
 
+from vdp.called import Called
 from vdp.chores import Chores
+from vdp.cookies import Act, Cookies, Foretell
+from vdp.counters import Counters
+from vdp.discipline import Discipline
 from vdp.drops import Drops
 from vdp.engine.interface import Engine, Feature, PacketType, PortConfig, PortType, Upcall, meta_of
 from vdp.engine.program import Drop, Program
 from vdp.forwarding.forwarding import Forwarding
+from vdp.links import ecn
 from vdp.links.addresses import Addresses
+from vdp.links.estate import Estates
 from vdp.links.gre_demux import GreDemux
 from vdp.links.groups import Groups, GroupSource, NoGroups
 from vdp.links.icmp import IcmpErrors
@@ -39,13 +43,16 @@ from vdp.links.paths import Device, PathPending, Paths, PathSource, Way
 from vdp.links.udp_input import UdpInput
 from vdp.loader import Plugins
 from vdp.packet import Packet
-from vdp.ports.port import Port
+from vdp.plugin_commands import Commands
+from vdp.ports.port import Port, taken_whole
 from vdp.protocols.ip import IPv4, IPv6
-from vdp.quarantine import Conduct
 from vdp.registrations import Registrations
-from vdp.registry import Registered, Registry, fault
+from vdp.registry import OWNER, Registered, Registry, fault
+from vdp.rehearsal import Rehearsal
+from vdp.saying import Saying
 from vdp.slowpath import SlowPath
 from vdp.stages.pipeline import Egress, standard_pipeline
+from vdp.states import States
 from vdp.time_limit import HandlerTimeout, TimeLimit
 from vdp.trace import HeaderBudget, Trace, Truncated
 from vdp.verdict import Verdict
@@ -58,18 +65,6 @@ K = TypeVar("K", bound=LinkKind)
 S = TypeVar("S", bound=BaseModel)
 
 log = logging.getLogger(__name__)
-
-#: One log line a second and cause; the rest is counted (vdp_log_messages_suppressed).
-LOG_INTERVAL_S = 1.0
-#: Who registers vdp's own handlers.
-OWNER = "vdp"
-NS = 1_000_000_000
-
-
-def _taken(config: PortConfig) -> Feature:
-    """What needs not be cut for it: a cell takes everything, whatever it joins itself."""
-    whole = Feature.CSUM | Feature.TSO4 | Feature.TSO6 | Feature.USO
-    return config.features | whole if config.type is PortType.CELL else config.features
 
 
 class Datapath:
@@ -84,13 +79,13 @@ class Datapath:
         group_source: GroupSource | None = None,
     ) -> None:
         self.engine = engine
-        self._settings = settings if settings is not None else {}
+        self.plugin_settings: dict[str, BaseModel] = dict(settings or {})
         self.plugins = plugins if plugins is not None else Plugins()
         self.drops = Drops()
         self.pipeline = standard_pipeline()
-        self.paths = Paths(path_source, self._path_changed, engine.clock)
+        self.paths = Paths(path_source, self._path_changed, engine)
         self.paths.device_changed = self._device_changed
-        self.identifications = Identifications(engine)
+        self.identifications = Identifications(engine, self.undoable)
         self.groups = Groups(group_source if group_source is not None else NoGroups())
         self.ports: dict[str, Port] = {}
         self.links: dict[str, Link] = {}
@@ -98,13 +93,14 @@ class Datapath:
         self._by_number: dict[int, Port | Link] = {}
         self._underlays: dict[str, list[Link]] = {}
         self._followers: dict[Way, set[Link]] = {}
-        self._cookies: dict[int, Callable[[Upcall], None]] = {}
-        self._next_cookie = itertools.count()
-        self._said: dict[Hashable, float] = {}
-        self.suppressed_messages = 0
+        self.cookies = Cookies()
+        self._saying = Saying(log)
+        #: Under way for an imaginary packet: nothing that is decided is put to use.
+        self.rehearsal: Rehearsal | None = None
         #: How long a handler may take; the daemon sets and starts it.
         self.limit = TimeLimit()
-        self._chores = Chores(engine.clock, self.limit, self.say)
+        self.discipline = Discipline(self)
+        self._chores = Chores(engine.clock, self.discipline.call)
         #: Addresses of the host itself, by port; the daemon keeps it (netlink).
         self.host_addresses: Callable[[Port], frozenset[IPAddress]] = lambda port: frozenset()
         #: Told when addresses of an underlay port's links changed.
@@ -113,11 +109,15 @@ class Datapath:
             lambda port: self._underlays.get(port.name, ()), lambda port: self.host_addresses(port)
         )
         self._registered: Registrations | None = None
+        self.counters = Counters(self)
+        self.states = States(self)
+        self.commands = Commands(self)
         self.slowpath = SlowPath(self)
+        self.estates = Estates(self.slowpath.when_revalidated)
         self.pipeline.changed = self._stages_changed
         self.pipeline.undoable = self.undoable
         self.drops.undoable = partial(self.undoable, stays=True)
-        self.registry = Registry(self)
+        self.registry: Registry = Registry(self)
         self.forwarding = Forwarding(self)
         self.icmp = IcmpErrors(self)
         self.icmp_input = IcmpInput(self)
@@ -132,7 +132,7 @@ class Datapath:
 
         A handler's fault costs its own packet: it is dropped under a named reason.
         """
-        trace = Trace(in_port, data, length, meta, self.drops.code)
+        trace = Trace(in_port, data, length, meta, self.drops.code, rehearsal=self.rehearsal)
         packet = Packet(trace)
         run = self.limit.enter()
         registering, self._registered = self._registered, None  # what vdp makes on the way is nobody's
@@ -149,21 +149,26 @@ class Datapath:
             reason = "handler_timeout"
             trace.cacheable = False
             if timeout.run is run:  # else the handler has been named
-                self.say(logging.ERROR, ("trace", HandlerTimeout), "a packet was dropped: %s", fault(timeout))
+                self._say_dropped(in_port, timeout)
         except (Exception, SystemExit) as error:
             reason = "handler_error"
             trace.cacheable = False
-            self.say(logging.ERROR, ("trace", type(error)), "a packet was dropped: %r", error, exc_info=error)
+            self._say_dropped(in_port, error, exc_info=error)
         finally:
             self.limit.leave(run)
             self._registered = registering
         trace.effects.clear()
         return trace, (*packet.tallies(), Drop(self.drops.code(reason)))
 
+    def _say_dropped(self, in_port: int, error: BaseException, **options: object) -> None:
+        came = self.member_name(in_port)
+        text = "a packet was dropped: %s; it came in by %s"
+        self.say(logging.ERROR, ("trace", type(error), in_port), text, fault(error), came, **options)
+
     def _receive(self, packet: Packet) -> None:
         source = self._by_number.get(packet.in_port)
         if source is None:
-            packet.drop("no_port")
+            self.forwarding.receive_flooded(packet)
             return
         packet.depends(source.tag)
         if isinstance(source, Link):
@@ -201,14 +206,31 @@ class Datapath:
     def send(self, member: str, data: bytes, packet_type: PacketType, protocol: int = 0) -> None:
         """Send a packet of our own towards a port or link.  PathPending when the way is not known yet.
 
-        protocol: the EtherType of an L3 packet.  A link may be down: what probes it goes out.
+        packet_type: what the member carries; ValueError for another one.  protocol: the EtherType of
+        an L3 packet.  A link may be down: what probes it goes out.
         """
-        number = self.number_of(member)
+        trace, program = self.sending(member, data, packet_type, protocol)
+        self.engine.execute(0, trace.in_port, data, program, trace.meta)
+
+    def sending(
+        self, member: str, data: bytes, packet_type: PacketType, protocol: int = 0
+    ) -> tuple[Trace, Program]:
+        """What `send` would have the engine do."""
+        egress = self.egress(member)
+        if packet_type is not egress.packet_type:
+            expected = egress.packet_type.name
+            raise ValueError(f"{member}: expected a packet of type {expected}, found {packet_type.name}")
         meta = meta_of(packet_type, protocol)
-        trace = Trace(number, data, len(data), meta, self.drops.code)
+        trace = Trace(
+            self.number_of(member), data, len(data), meta, self.drops.code, rehearsal=self.rehearsal
+        )
         packet = Packet(trace)
-        self.pipeline.transmit(packet, self.egress(member))
-        self.engine.execute(0, number, data, packet.program(), meta)
+        registering, self._registered = self._registered, None  # as in `trace`
+        try:
+            self.pipeline.transmit(packet, egress)
+        finally:
+            self._registered = registering
+        return trace, packet.program()
 
     def number_of(self, member: str) -> int:
         """The engine's port number of a port, or of a link's cell."""
@@ -228,7 +250,7 @@ class Datapath:
 
     def settings(self, plugin: str, model: type[S]) -> S:
         """A plugin's own table [plugin.NAME], or its defaults."""
-        found = self._settings.get(plugin)
+        found = self.plugin_settings.get(plugin)
         if found is None or isinstance(found, model):
             return found if found is not None else model()
         return model.model_validate(found.model_dump(exclude_unset=True))  # it was loaded anew since
@@ -240,7 +262,7 @@ class Datapath:
         number = self.engine.add_port(config)
         is_ip = config.type in (PortType.IP, PortType.IP6)  # the second socket is for ICMP errors
         port = Port(
-            config.name, number, config.type, config.packet_type, _taken(config), config.mtu,
+            config.name, number, config.type, config.packet_type, taken_whole(config), config.mtu,
             queues=1 if is_ip else max(1, len(config.fds)),
             **known,  # type: ignore[arg-type]
         )  # fmt: skip
@@ -277,7 +299,8 @@ class Datapath:
         """The super-packets that links' cells make: TCP, and UDP where all our devices take it whole."""
         devices = [port for port in self.ports.values() if port.type in (PortType.TAP, PortType.TUN)]
         whole = devices and all(Feature.USO in port.features for port in devices)
-        return Feature.CSUM | Feature.TSO4 | Feature.TSO6 | (Feature.USO if whole else Feature.NONE)
+        joined = Feature.CSUM | Feature.TSO4 | Feature.TSO6 | (Feature.USO if whole else Feature.NONE)
+        return reduce(lambda left, port: left & ~port.refused, devices, joined)
 
     def remove_cell(self, number: int) -> None:
         """gro_cells_destroy, with the flows of what came out of it."""
@@ -287,6 +310,14 @@ class Datapath:
     def port_by_number(self, number: int) -> Port | Link | None:
         """The port or link behind an engine port number."""
         return self._by_number.get(number)
+
+    def member_name(self, number: int) -> str:
+        """The port of an engine port number, the link whose cell, or the bridge and member whose outlet."""
+        found = self._by_number.get(number)
+        if found is not None:
+            return found.name
+        outlet = self.forwarding.outlets.get(number)
+        return f"{outlet[0]} to {outlet[1]}" if outlet else str(number)
 
     def local_addresses(self, port: Port, version: int = 4) -> frozenset[int]:
         """Addresses under which an underlay port is us: its links', and the host's for `local = any`."""
@@ -312,14 +343,11 @@ class Datapath:
 
     def kind(self, type: type[K], name: str | None = None) -> K:
         """The link kind of that class, or name, as a loaded plugin gave it; LookupError where none did."""
-        for kind in self.plugins.kinds.values():
-            if isinstance(kind, type) and name in (None, kind.name):
-                return kind
-        raise LookupError(f"no loaded plugin gives link kind {name or type.name!r}")
+        return self.plugins.kind(type, name)
 
     def has_kind(self, name: str) -> bool:
         """Whether a loaded plugin gives link kind `name`."""
-        return name in self.plugins.kinds
+        return self.plugins.has_kind(name)
 
     async def add_link(
         self, name: str, kind: str, underlay: str, parameters: object, *, gro: bool = True
@@ -364,7 +392,8 @@ class Datapath:
                     del self._underlays[underlay]
                 self.invalidate(("underlay", underlay), ("addresses", underlay))
         for bridge in self.forwarding.bridges.values():
-            bridge.forget(name)
+            if name not in self.estates:
+                bridge.forget(name)
         self._by_number.pop(link.number, None)
         self.invalidate(link.tag, ("routes",))
         await link.kind.dellink(link)
@@ -411,30 +440,31 @@ class Datapath:
 
     # -- the slow path's other ends -------------------------------------------------------
 
-    def add_cookie(self, act: Callable[[Upcall], None]) -> int:
+    def add_cookie(self, act: Act, foretell: Foretell | None = None) -> int:
         """A number for `packet.upcall`: `act` gets the copies that the engine sends up for it."""
-        number = next(self._next_cookie)
-        self._cookies[number] = act
-        self.undoable(lambda: self._cookies.__delitem__(number))
+        number = self.cookies.add(act, self._owner_of(act), foretell)
+        self.undoable(partial(self.cookies.remove, number))
         return number
 
     def act(self, upcall: Upcall) -> None:
         """Run what an UPCALL action asked for; a failure costs that copy only."""
-        act = self._cookies.get(upcall.cookie)
-        if act is None:
-            return  # its plugin is gone
-        try:
-            with self.limit.enter():
-                act(upcall)
-        except PathPending:
-            pass  # what it would have sent is not made: the way is being asked for
-        except (Exception, HandlerTimeout) as error:
-            self.say(logging.ERROR, ("act", upcall.cookie), "an upcall failed: %r", error, exc_info=error)
+        called = self.cookies.called(upcall.cookie)
+        if called is not None:  # else its plugin is gone
+            self.discipline.call(called, upcall)
 
     def every(self, seconds: float, act: Callable[[], None]) -> None:
         """Have `act` called about every so many seconds of the engine's clock; 0.01 is the least."""
-        chore = self._chores.add(seconds, act)
+        chore = self._chores.add(seconds, act, self._owner_of(act))
         self.undoable(partial(self._chores.remove, chore))
+
+    def calls(self) -> Iterator[Called]:
+        """Timers and upcalls, vdp's own among them."""
+        return chain(self._chores, self.cookies)
+
+    def _owner_of(self, act: object) -> str:
+        """The plugin that registers right now, or else whose code it is."""
+        registering = self._registered.owner if self._registered is not None else ""
+        return registering or self.plugins.owner_of(str(getattr(act, "__module__", ""))) or OWNER
 
     def chores_due_s(self) -> float:
         """How long to wait until something is due: 10 ms to a second."""
@@ -442,8 +472,8 @@ class Datapath:
 
     def run_chores(self) -> None:
         """Do what is due; a failure costs that one time only."""
+        self.discipline.end_quarantines()
         self._chores.run()
-        self.end_quarantines()
 
     def invalidate(self, *tags: Hashable) -> None:
         """What was traced from these is traced again before the next upcalls are served."""
@@ -462,9 +492,9 @@ class Datapath:
         self.invalidate(("stages",))
         self.revalidate()
 
-    def _path_changed(self, way: Way, path: Path | None) -> None:
+    def _path_changed(self, way: Way, path: Path | None, changed: Hashable) -> None:
         self._bind_again(self._followers.get(way, ()), lambda link: link.path_changed(way, path))
-        self.invalidate(("path", way))
+        self.invalidate(changed)
         self.revalidate()
         self.slowpath.release(way)
 
@@ -484,37 +514,44 @@ class Datapath:
     def forget_unused_paths(self) -> None:
         """Ways that no flow and no waiting packet needs any more are asked for no longer."""
         slowpath = self.slowpath
-        self.paths.forget_unused(lambda way: slowpath.index.rests_on(("path", way)) or slowpath.holds(way))
+
+        def is_used(way: Way) -> bool:
+            return slowpath.index.rests_on(("path", way)) or slowpath.holds(way)
+
+        # What goes with them is the engine's to give out again: no flow may go by what was the way.
+        slowpath.when_revalidated(lambda: self.paths.forget_unused(is_used))
 
     # -- saying so ------------------------------------------------------------------------
 
     def say(self, level: int, cause: Hashable, text: str, *args: object, **options: object) -> None:
         """A log line, once a second and cause; the others are counted."""
-        now = time.monotonic()
-        if now - self._said.get(cause, -LOG_INTERVAL_S) < LOG_INTERVAL_S:
-            self.suppressed_messages += 1
+        if self.rehearsal is not None:
+            self.rehearsal.said.append(text % args)
             return
-        self._said[cause] = now
-        log.log(level, text, *args, **options)  # type: ignore[arg-type]
+        self._saying.say(level, cause, text, *args, **options)
+
+    @property
+    def suppressed_messages(self) -> int:
+        """Lines that were not logged, because one for the same cause had been."""
+        return self._saying.suppressed
 
     def note_ecn(self, packet: Packet, link: Link, ip: IPv4 | IPv6) -> None:
         """log_ecn_error: an ECN pair that should not be, once a second and link."""
-        source, tos = ip.source, ip.dscp << 2 | ip.ecn
-        text = "%s: non-ECT from %s with TOS=%#x"
-        sender = IPv4Address(source) if isinstance(ip, IPv4) else IPv6Address(source)
-        packet.on_commit(lambda: self.say(logging.INFO, ("ecn", link.name), text, link.name, sender, tos))
+        line = ecn.complaint(link.name, ip)
+        packet.on_commit(lambda: self.say(logging.INFO, ("ecn", link.name), *line))
 
     # -- registering ----------------------------------------------------------------------
 
     @contextmanager
-    def attempt(self) -> Iterator[Registrations]:
+    def attempt(self, owner: str = "") -> Iterator[Registrations]:
         """What is registered within is taken back, last first, when that ends by an exception.
 
         Handlers, stages, drop reasons, chores, cookies: whoever they are said to belong to.
+        owner: the plugin that registers.
         Flows are traced again at its end, once.
         """
         with self.slowpath.paused():
-            outer, self._registered = self._registered, Registrations()
+            outer, self._registered = self._registered, Registrations(owner)
             registered = self._registered
             try:
                 yield registered
@@ -529,8 +566,9 @@ class Datapath:
 
         It does so also when the plugin is unloaded, unless it `stays`.
         """
-        if self._registered is not None:
-            self._registered.add(undo, stays)
+        registered = self._registered if self.rehearsal is None else self.rehearsal.registered
+        if registered is not None:
+            registered.add(undo, stays)
 
     # -- the registry's host (vdp.registry.Host) -------------------------------------------
 
@@ -549,41 +587,5 @@ class Datapath:
         self.revalidate()
 
     def handler_failed(self, registered: Registered, error: BaseException) -> None:
-        """Say so, and put it out where that is too often.  No flow is traced in here: one is being traced."""
-        what, end = "raised", "the packet goes on as if rejected"
-        if isinstance(error, HandlerTimeout):
-            what, end = "took too long", "the packet is dropped"
-        self.say(
-            logging.ERROR,
-            ("handler", registered.owner, registered.name),
-            "plugin %s: handler %s %s: %s; %s",
-            registered.owner,
-            registered.name,
-            what,
-            fault(error),
-            end,
-            exc_info=error if log.isEnabledFor(logging.DEBUG) else None,
-        )
-        conduct = registered.conduct
-        if registered.owner != OWNER and conduct.fail(self.engine.clock()):
-            self.invalidate(("handlers", registered.list))
-            log.error(
-                "plugin %s: handler %s is passed over for %g s: it failed repeatedly",
-                registered.owner,
-                registered.name,
-                conduct.term_ns / NS,
-            )
-
-    def end_quarantines(self) -> None:
-        """Handlers whose time is over are asked again."""
-        now = self.engine.clock()
-        for registered in self.registry:
-            if registered.conduct.release(now):
-                log.info("plugin %s: handler %s is asked again", registered.owner, registered.name)
-                self.handlers_changed(registered.list)
-
-    def judge(self, registered: Registered, sentence: Callable[[Conduct], None]) -> None:
-        """By command: Conduct.enable or Conduct.disable."""
-        sentence(registered.conduct)
-        log.info("plugin %s: handler %s: %s", registered.owner, registered.name, registered.conduct.state)
-        self.handlers_changed(registered.list)
+        """A handler raised, or took too long."""
+        self.discipline.failed(registered, error)

@@ -8,8 +8,9 @@ of them, so that no plugin can crowd out the others.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from vdp.engine.native import MAX_REASONS, engine_reasons
@@ -26,6 +27,18 @@ class DropReason:
     name: str
     text: str
     plugin: str = ""
+
+
+class UnknownReason(KeyError):
+    """A drop reason that nobody gives; the text says which is likely to be meant."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        near = difflib.get_close_matches(name, known, 1)
+        meant = f"did you mean {near[0]!r}?" if near else "a plugin's are those of its hook vdp_drop_reasons"
+        super().__init__(f"no drop reason is called {name!r}; {meant}")
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # KeyError's has quotes around it
 
 
 class Drops:
@@ -82,7 +95,9 @@ class Drops:
         del self._by_name[self._reasons.pop().name]
 
     def code(self, name: str) -> int:
-        """KeyError where there is no reason of that name."""
+        """UnknownReason where there is no reason of that name."""
+        if name not in self._by_name:
+            raise UnknownReason(name, self._by_name)
         return self._by_name[name].code
 
     def name(self, code: int) -> str:

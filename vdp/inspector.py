@@ -8,23 +8,29 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from vdp import __version__
+from vdp.config.rules import action_word
 from vdp.control import view
-from vdp.engine import program as act
+from vdp.control.server import OTHER, ControlServer
 from vdp.engine.interface import Feature, PortStats, PortType
+from vdp.flow_words import FlowRows
 from vdp.links.icmp import MESSAGES
 from vdp.links.link import Link
 from vdp.links.tunnel_errors import Effect
+from vdp.log import lines
 from vdp.protocols.ethernet import format_mac
+from vdp.reload.reload import RESULTS
 
 if TYPE_CHECKING:
     from vdp.config import Config
     from vdp.datapath import Datapath
-    from vdp.flows import Flow
+    from vdp.forwarding.bridge import Bridge
+    from vdp.netlink import System
     from vdp.ports.port import Port
-    from vdp.trace import Guard
+    from vdp.reload.reload import Reload
 
 #: Rows of a link that have a column of their own; what else fill_info says goes under `info`.
 LINK_COLUMNS = ("underlay", "local", "remote", "ikey", "okey", "iflags", "oflags", "ttl", "tos", "pmtudisc")
@@ -51,11 +57,43 @@ class Inspector:
         self._config = config
         self._started = time.monotonic()
         self.ready = False
+        #: Who reads the configuration anew; None where nobody does.
+        self.reload: Reload | None = None
         self.metrics_url = ""
+        #: Who hears of the kernel, and who answers on the control socket; None where nobody does.
+        self.system: System | None = None
+        self.server: ControlServer | None = None
 
     def show_ports(self) -> list[view.PortRow]:
         rows = [self._port_row(port) for port in self._datapath.ports.values()]
-        return rows + [self._cell_row(link) for link in self._datapath.links.values()]
+        rows += [self._cell_row(link) for link in self._datapath.links.values()]
+        return rows + [self._flood_row(bridge) for bridge in self._large_bridges()]
+
+    def _large_bridges(self) -> list[Bridge]:
+        return [bridge for bridge in self._datapath.forwarding.bridges.values() if bridge.large_flood.outlets]
+
+    def _flood_row(self, bridge: Bridge) -> view.PortRow:
+        """What all outlets of a bridge counted."""
+        stats = [self._engine.port_stats(number) for number in bridge.large_flood.outlets.values()]
+        counters = [_counters(each) for each in stats]
+        sums = {name: sum(each[name] for each in counters) for name in counters[0]}  # type: ignore[literal-required]
+        return {
+            "name": bridge.name,
+            "type": "flood",
+            "number": 0,
+            "packet_type": "l2",
+            "device": None,
+            "netns": None,
+            "mtu": 0,
+            "up": True,
+            "carrier": None,
+            "error": None,
+            "features": [],
+            "queues": self._engine.workers,
+            "kernel_drops": 0,
+            "rx_ring": 0,
+            "counters": sums,  # type: ignore[typeddict-item]
+        }
 
     def _port_row(self, port: Port) -> view.PortRow:
         stats = self._engine.port_stats(port.number)
@@ -68,6 +106,7 @@ class Inspector:
             "netns": port.netns,
             "mtu": port.mtu,
             "up": stats.up,
+            "carrier": _carrier(port),
             "error": _error(stats.error),
             "features": [flag.name.lower() for flag in Feature if flag in port.features and flag.name],
             "queues": port.queues,
@@ -87,6 +126,7 @@ class Inspector:
             "netns": None,
             "mtu": link.mtu,
             "up": stats.up,
+            "carrier": None,
             "error": _error(stats.error),
             "features": [],
             "queues": self._engine.workers,
@@ -122,6 +162,7 @@ class Inspector:
                 "icmp_errors": {
                     effect.value: link.errors.effects[effect] if link.errors else 0 for effect in Effect
                 },
+                "path_mtu": link.path_mtu,
                 "config": {"name": link.name, "kind": link.kind.name, "underlay": info.get("underlay", "")}
                 | ({} if link.gro else {"gro": False})
                 | link.configuration(),
@@ -132,123 +173,11 @@ class Inspector:
             rows.append(row)
         return rows
 
-    def dump_flows(self) -> list[view.FlowRow]:
-        now = self._engine.clock()
-        rows = []
-        for worker in range(self._engine.workers):
-            for stats in self._engine.dump(worker):
-                flow = self._datapath.slowpath.index.flows.get((worker, stats.id))
-                if flow is None:
-                    continue
-                row: view.FlowRow = {
-                    "id": stats.id,
-                    "worker": worker,
-                    "in_port": self._name(flow.match.in_port),
-                    "min_length": flow.match.min_length,
-                    "max_length": flow.match.max_length,
-                    "match": [_match_row(guard) for guard in flow.guards if guard.space != "length"],
-                    "actions": self._action_rows(flow.program),
-                    "packets": stats.packets,
-                    "bytes": stats.bytes,
-                    "age_s": (now - flow.created_ns) / NS,
-                    "idle_s": (now - max(stats.used_ns, flow.created_ns)) / NS,
-                    "plugins": self._plugins_of(flow),
-                }
-                rows.append(row)
-        return rows
+    def flow_counts(self) -> view.FlowCounts:
+        return FlowRows(self._datapath).counts()
 
-    def _action_rows(self, program: act.Program, indent: str = "") -> list[view.ActionRow]:
-        rows: list[view.ActionRow] = []
-        for action in program:
-            rows.append({"text": indent + self._action_text(action), "source": action.source})
-            if isinstance(action, act.Clone):
-                rows += self._action_rows(action.body, indent + "  ")
-        return rows
-
-    def _action_text(self, action: act.Action) -> str:
-        drops = self._datapath.drops
-        match action:
-            case act.Drop(reason):
-                return f"drop {drops.name(reason)}"
-            case act.Output(port):
-                return f"output {self._name(port)}"
-            case act.Clone():
-                return "clone"
-            case act.Pull(size):
-                return f"pull {size} bytes"
-            case act.Push(data):
-                return f"push {len(data)} bytes {data.hex()}"
-            case act.Set(offset, mask, value):
-                return f"set {value.hex()}/{mask.hex()} at {offset}"
-            case act.Copy(to, origin, mask):
-                return f"copy byte {origin} to {to}" + ("" if mask == 0xFF else f" mask {mask:#04x}")
-            case act.Length(offset, start, addend):
-                return f"length from {start}{f' {addend:+d}' if addend else ''} to {offset}"
-            case act.Id(offset):
-                return f"identification at {offset}"
-            case act.Sequence32(offset):
-                return f"sequence number at {offset}"
-            case act.Checksum(offset, start, size):
-                return f"checksum of {f'{size} bytes' if size else 'all'} from {start} to {offset}"
-            case act.Trim(offset, addend, otherwise):
-                return f"trim to length at {offset}{f' {addend:+d}' if addend else ''}" + self._else(
-                    otherwise
-                )
-            case act.RequireChecksum(start, size, otherwise):
-                return f"require checksum of {f'{size} bytes' if size else 'all'} from {start}" + self._else(
-                    otherwise
-                )
-            case act.RequireLength(least, most, otherwise, per_segment):
-                bound = f"at least {least}" if least else f"at most {most}"
-                return f"require {bound} bytes{' a segment' if per_segment else ''}" + self._else(otherwise)
-            case act.RequireSequence(offset, _, otherwise, _, late):
-                what = "sequence number, or a late one," if late else "sequence number"
-                return f"require {what} at {offset}" + self._else(otherwise)
-            case act.Account(sent, lost, lost_too):
-                names = self._counter_names()
-                told = " and ".join(str(names.get(number, number)) for number in (lost, lost_too) if number)
-                return f"count {names.get(sent, sent)} if sent, {told} if lost"
-            case act.State32(offset, state, addend):
-                return f"number of state {state}{f' {addend:+d}' if addend else ''} at {offset}"
-            case act.Hash(offset, start, size):
-                return f"hash of {size} bytes from {start} to {offset}"
-            case act.UdpChecksum(_, _, offset):
-                return f"UDP checksum of what is from {offset}"
-            case act.RequireUdp(_, _, offset, otherwise, zero):
-                return f"require UDP checksum{' or none' if zero else ''} at {offset}" + self._else(otherwise)
-            case act.Fragment(_, most, otherwise):
-                return f"fragment to {most} bytes" + self._else(otherwise)
-            case act.Ttl(version, offset, otherwise):
-                return f"decrement TTL of IPv{version} at {offset}" + self._else(otherwise)
-            case act.Count(counter):
-                return f"count {self._counter_names().get(counter, counter)}"
-            case act.Segment(features):
-                kept = [flag.name.lower() for flag in Feature if flag & features and flag.name]
-                return "segment" + (f" but {', '.join(kept)}" if kept else "")
-            case act.Upcall(cookie, state):
-                return f"upcall {cookie}" + ("" if state is None else f" while state {state} is not zero")
-            case act.Meta(word, value):
-                return f"meta {word} := {value:#x}"
-            case act.MetaLoad(word, offset, mask):
-                return f"meta {word} := 4 bytes at {offset} mask {mask:#x}"
-        return action.name
-
-    def _else(self, otherwise: act.Program) -> str:
-        last = otherwise[-1]
-        return f", else {self._datapath.drops.name(last.reason)}" if isinstance(last, act.Drop) else ""
-
-    def _counter_names(self) -> dict[int, str]:
-        return {
-            getattr(link.counters, name): f"{link.name}.{name}"
-            for link in self._datapath.links.values()
-            for name in link.counters.names()
-        }
-
-    def _plugins_of(self, flow: Flow) -> list[str]:
-        """Owners of the handlers that were asked when the flow was traced."""
-        owners = {(handler.list, handler.name): handler.owner for handler in self._datapath.registry}
-        asked = [(name, handler) for name, handler, _ in flow.asked]
-        return list(dict.fromkeys(owners[key] for key in asked if key in owners))
+    def dump_flows(self, sort: str = "", since: view.FlowCounts | None = None) -> Iterable[view.FlowRow]:
+        return FlowRows(self._datapath).rows(sort, since)
 
     def list_handlers(self) -> list[view.HandlerRow]:
         return [
@@ -284,6 +213,7 @@ class Inspector:
                 for handler in self._datapath.registry
                 if handler.owner == info.name
             ]
+            calls = self._calls_of(info.name)
             rows.append(
                 {
                     "name": info.name,
@@ -296,20 +226,57 @@ class Inspector:
                         handler.name
                         for handler in self._datapath.registry
                         if handler.owner == info.name and handler.conduct.is_out
-                    ],
+                    ]
+                    + [f"{call['kind']} {call['name']}" for call in calls if call["state"] != "asked"],
+                    "calls": calls,
+                    "counters": self._counters_of(info.name),
                 }
             )
         return rows
+
+    def _calls_of(self, plugin: str) -> list[view.CalledRow]:
+        now = self._engine.clock()
+        return [
+            {
+                "kind": called.kind,
+                "name": called.name,
+                "times": called.times,
+                "failures": called.failures,
+                "last_error": called.last_error,
+                "state": called.conduct.state,
+                "quarantine_left_s": called.conduct.left_s(now),
+            }
+            for called in self._datapath.calls()
+            if called.owner == plugin
+        ]
+
+    def _counters_of(self, plugin: str) -> list[view.PluginCounterRow]:
+        return [
+            {
+                "name": family.metric,
+                "text": family.text,
+                "labels": dict(zip(family.names, values, strict=True)),
+                "packets": count.packets,
+                "bytes": count.bytes,
+            }
+            for family in self._datapath.counters
+            if family.plugin == plugin
+            for values, count in family
+        ]
 
     def show_drops(self) -> list[view.DropRow]:
         drops = self._datapath.drops
         rows: list[view.DropRow] = []
         owners: list[Port | Link] = [*self._datapath.ports.values(), *self._datapath.links.values()]
-        for owner in owners:
-            for code, packets in enumerate(self._engine.port_drops(owner.number)):
+        counted = [(owner.name, self._engine.port_drops(owner.number)) for owner in owners]
+        for bridge in self._large_bridges():
+            outlets = [self._engine.port_drops(number) for number in bridge.large_flood.outlets.values()]
+            counted.append((bridge.name, [sum(reasons) for reasons in zip(*outlets, strict=True)]))
+        for port, reasons in counted:
+            for code, packets in enumerate(reasons):
                 if packets:
                     name, text = drops.name(code), drops.text(code)
-                    rows.append({"port": owner.name, "reason": name, "text": text, "packets": packets})
+                    rows.append({"port": port, "reason": name, "text": text, "packets": packets})
         return rows
 
     def drop_reasons(self) -> list[view.ReasonRow]:
@@ -332,6 +299,38 @@ class Inspector:
             for mac, station in bridge.stations.items()
         ]
 
+    def show_bridges(self) -> list[view.BridgeRow]:
+        return [
+            {
+                "bridge": bridge.name,
+                "members": list(bridge.members),
+                "ageing_s": bridge.ageing_s,
+                "macs": len(bridge.stations),
+            }
+            for bridge in self._datapath.forwarding.bridges.values()
+        ]
+
+    def show_routes(self) -> list[view.RouteRow]:
+        return [
+            {
+                "destination": str(route.destination),
+                "via": route.via,
+                "next_hop": None if route.next_hop is None else str(route.next_hop),
+                "metric": route.metric,
+            }
+            for route in self._datapath.forwarding.routes.routes
+        ]
+
+    def show_rules(self) -> list[view.RuleRow]:
+        return [
+            {
+                "priority": rule.priority,
+                "match": list(rule.match),
+                "actions": [action_word(action) for action in rule.actions],
+            }
+            for rule in self._datapath.forwarding.rules
+        ]
+
     def status(self) -> view.StatusRow:
         slowpath = self._datapath.slowpath
         limit = self._config.engine.flows * self._engine.workers
@@ -345,12 +344,14 @@ class Inspector:
             "links": len(self._datapath.links),
             "bridges": list(self._datapath.forwarding.bridges),
             "plugins": sum(info.state == "loaded" for info in self._datapath.plugins.infos.values()),
+            "reloads": self._reload_row(),
             "control": self._config.control.socket,
             "metrics": self.metrics_url,
             "workers": [self._worker_row(worker) for worker in range(self._engine.workers)],
             "flows": {
                 "limit": limit,
                 "inserts": slowpath.inserts,
+                "refused": slowpath.evictions["refused"],
                 "evictions": {
                     why: slowpath.evictions[why] for why in ("idle", "limit", "revalidated", "flush")
                 },
@@ -364,7 +365,22 @@ class Inspector:
                 },
             },
             "icmp": self._icmp_row(),
+            "log": dict(lines()),
+            "netlink": self._netlink_rows(),
+            "requests": self._request_rows(),
         }
+
+    def _reload_row(self) -> view.ReloadTotals:
+        reload = self.reload
+        return {
+            "results": {result: reload.results[result] if reload else 0 for result in RESULTS},
+            "was_good": reload.was_good if reload else True,
+            "read_s": reload.read_s if reload else 0.0,
+        }
+
+    def adopt(self, config: Config) -> None:
+        """That configuration is in force now."""
+        self._config = config
 
     def _icmp_row(self) -> view.IcmpTotals:
         errors, received = self._datapath.icmp, self._datapath.icmp_input.outcomes
@@ -375,6 +391,21 @@ class Inspector:
             "sent": sent,
             "suppressed": {limit: errors.limits.suppressed[limit] for limit in ("host", "global")},
             "received": {outcome: received[outcome] for outcome in ("received", "reject", "malformed")},
+        }
+
+    def _netlink_rows(self) -> list[view.NetlinkRow]:
+        heard = self.system.netlinks if self.system else ()
+        return [
+            {"netns": each.netns, "events": each.events_received, "overruns": each.overruns} for each in heard
+        ]
+
+    def _request_rows(self) -> dict[str, dict[str, int]]:
+        if self.server is None:
+            return {}
+        counted = self.server.requests
+        return {
+            method: {outcome: counted[method, outcome] for outcome in ("ok", "error")}
+            for method in sorted([*self.server.methods, OTHER])
         }
 
     def _worker_row(self, worker: int) -> view.WorkerRow:
@@ -400,27 +431,17 @@ class Inspector:
     def _packets(self, counter: int) -> int:
         return self._engine.read_counter(counter).packets
 
-    def _name(self, number: int) -> str:
-        found = self._datapath.port_by_number(number)
-        return found.name if found is not None else str(number)
-
-
-def _match_row(guard: Guard) -> view.MatchRow:
-    value = guard.value.hex()
-    full = all(byte == 0xFF for byte in guard.mask)
-    name = guard.label or f"{guard.space}[{guard.offset}]"
-    return {
-        "field": name,
-        "offset": guard.offset,
-        "mask": guard.mask.hex(),
-        "value": value,
-        "text": f"{name}={value}" + ("" if full else f"/{guard.mask.hex()}"),
-        "source": guard.source,
-    }
-
 
 def _error(number: int) -> str | None:
     return f"{errno.errorcode.get(number, number)}: {os.strerror(number)}" if number else None
+
+
+def _carrier(port: Port) -> bool | None:
+    """Whether the device under a port is up and its other end there; None: it has none."""
+    if port.opened is None or port.opened.netlink is None:
+        return None
+    device = port.opened.netlink.links.get(port.opened.ifindex)
+    return device is not None and device.up and device.carrier
 
 
 def _counters(stats: PortStats) -> view.PortCounters:

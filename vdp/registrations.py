@@ -9,7 +9,9 @@ from contextlib import ExitStack
 class Registrations:
     """Ways to undo, in the order of what was done."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner: str = "") -> None:
+        #: The plugin that registers; empty where that is nobody in particular.
+        self.owner = owner
         self._undo: list[tuple[Callable[[], None], bool]] = []
 
     def add(self, undo: Callable[[], None], stays: bool = False) -> None:

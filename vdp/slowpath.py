@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from vdp.engine.interface import Engine, Match, Resolution, Resolve, Upcall, UpcallReason
 from vdp.engine.program import Program
 from vdp.flows import Flow, FlowIndex
+from vdp.histogram import Histogram
 from vdp.links.paths import PathPending, Way
+from vdp.registry import fault
 from vdp.time_limit import HandlerTimeout
 from vdp.trace import Trace
 
@@ -41,8 +43,6 @@ MOST_RETRACED = 2048
 #: What is full is emptied by one part in so many, of what was of no use for longest.
 ROOM = 8
 NO_LIMIT, NEVER = 0xFFFFFFFF, 1 << 62
-#: Upper bounds of the buckets of upcall durations, in seconds: 1 us times 2^k.
-BUCKETS = tuple(1e-6 * 2**k for k in range(15))
 
 
 @dataclass(slots=True)
@@ -52,23 +52,6 @@ class Held:
     worker: int
     token: int
     until: float
-
-
-class Histogram:
-    """Counts by bucket (the last: above all bounds), and the sum."""
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        self.sum += value
-        for index, bound in enumerate(self.bounds):
-            if value <= bound:
-                self.counts[index] += 1
-                return
-        self.counts[-1] += 1
 
 
 class SlowPath:
@@ -81,7 +64,7 @@ class SlowPath:
         self.upcalls: Counter[str] = Counter()  # miss, action
         self.inserts = 0
         self.evictions: Counter[str] = Counter()  # idle, limit, revalidated, flush
-        self.durations = Histogram(BUCKETS)
+        self.durations = Histogram()
         self._stale: set[Hashable] = set()
         self._held: dict[Way, deque[Held]] = {}
         # Of what the engine lets wait (half a pool), so that others' upcalls are still taken.
@@ -92,11 +75,16 @@ class SlowPath:
         #: Flows are being decided that are not in the index yet: revalidation waits for them.
         self._is_deciding = False
         self._afterwards: list[Callable[[], None]] = []
+        self._halts = 0
+        #: Told when it goes on after a halt: upcalls may wait.
+        self.resumed: Callable[[], None] = lambda: None
 
     # -- upcalls --------------------------------------------------------------------------
 
     def run(self) -> int:
         """Serve what waits, once through; how many upcalls that were."""
+        if self._halts:
+            return 0
         self.revalidate()
         served = 0
         for worker in range(self._engine.workers):
@@ -170,7 +158,7 @@ class SlowPath:
                 effect()
         except (Exception, HandlerTimeout) as error:
             cause = ("effect", type(error))
-            self._datapath.say(logging.ERROR, cause, "an effect failed: %r", error, exc_info=error)
+            self._datapath.say(logging.ERROR, cause, "an effect failed: %s", fault(error), exc_info=error)
 
     def _not_installed(self, code: int, in_port: int) -> None:
         if code == errno.EINVAL:
@@ -223,7 +211,7 @@ class SlowPath:
 
         Asked for by what a batch of upcalls sets off, it is done when all of the batch is indexed.
         """
-        if self._is_deciding:
+        if self._is_deciding or self._halts:
             return
         self._is_deciding = True
         try:
@@ -241,7 +229,7 @@ class SlowPath:
 
     def when_revalidated(self, act: Callable[[], None]) -> None:
         """Do it as soon as no flow rests on what has changed: at once, or behind the batch under way."""
-        if self._is_deciding or self._stale:
+        if self._is_deciding or self._halts or self._stale:
             self._afterwards.append(act)
         else:
             act()
@@ -258,6 +246,21 @@ class SlowPath:
         finally:
             self._is_deciding = False
             self.revalidate()
+
+    @contextmanager
+    def halted(self) -> Iterator[None]:
+        """The same for changes that have to wait for somebody in between.
+
+        Until then flows go on as they are, and what no flow takes waits in the engine.
+        """
+        self._halts += 1
+        try:
+            yield
+        finally:
+            self._halts -= 1
+            if not self._halts:
+                self.revalidate()
+                self.resumed()
 
     def _retrace_all(self, flows: list[Flow]) -> None:
         """No more of them than can be traced in a moment: who can make flows must not stop the loop."""

@@ -51,7 +51,7 @@ def test_a_removed_and_a_new_link_go_on_counting(make_plane: MakePlane) -> None:
 
 
 def test_very_many_ends_share_some_states_evenly(make_engine: EngineFactory) -> None:
-    states = Identifications(make_engine())
+    states = Identifications(make_engine(), lambda undo: None)
     found = [states.of(0xC0000201, 0x0A000000 + number) for number in range(BUCKETS * 40)]
     assert found[0] == states.of(0xC0000201, 0x0A000000)
     counts = [found.count(state) for state in set(found)]

@@ -15,6 +15,7 @@ from scapy.layers.l2 import GRE
 
 from tests.engine.conftest import refused
 from tests.plane import L3, A, B, MakePlane, Plane
+from vdp.links.parameters import TunnelParameters
 from vdp.testing.builders import gre, ipv4, ipv6, udp
 
 INNER = ipv4("10.0.0.2", "10.0.0.1", udp(1, 2, b"hello"))
@@ -184,6 +185,26 @@ def test_what_was_said_can_be_read_back(make_tunnel: MakeTunnel) -> None:
     assert {name: info[name] for name in said} == said
     info = make_tunnel().plane.datapath.links["link1"].fill_info()
     assert not said.keys() & info.keys()
+
+
+NEEDS = [
+    ("seq_state", "explicit", "iseq"),
+    ("seq_window", 64, "iseq"),
+    ("seq_window", 0, "iseq"),
+    ("seq_start", 0, "oseq"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "needed"), NEEDS)
+def test_what_would_have_no_effect_is_refused(
+    make_tunnel: MakeTunnel, key: str, value: Any, needed: str
+) -> None:
+    other = "oseq" if needed == "iseq" else "iseq"
+    with pytest.raises(ValidationError, match=f"{key} without {needed}: add {needed} = true or seq = true"):
+        make_tunnel(seq=False, **{key: value})
+    with pytest.raises(ValidationError, match=f"{key} without {needed}"):
+        TunnelParameters(**{other: True, key: value})
+    TunnelParameters(**{needed: True, key: value})
 
 
 @pytest.mark.parametrize("parameters", [{"seq_state": "on"}, {"seq_window": 1025}, {"seq_window": -1},

@@ -40,7 +40,7 @@ def left(plane: Plane) -> dict[str, Any]:
         "ports": present_ports(engine),
         "counters": max(counters),
         "states": max(states),
-        "cookies": len(datapath._cookies),
+        "cookies": len(datapath.cookies),
         "chores": len(datapath._chores),
         "links": sorted(datapath.links),
         "tunnels": sorted(t.name for kind in ("gre", "gretap") for t in datapath.plugins.kinds[kind].table),  # type: ignore[attr-defined]

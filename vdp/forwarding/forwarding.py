@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vdp.config.rules import Drop, Flood, Normal, Output
+from vdp.config.rules import Drop, Flood, Normal, Output, PluginAction, RuleAction
 from vdp.forwarding.bridge import Bridge
+from vdp.forwarding.plugin_actions import PluginActions
 from vdp.forwarding.routes import RouteTable
 from vdp.forwarding.rules import Fields, Rule
 
@@ -21,8 +22,11 @@ class Forwarding:
     def __init__(self, datapath: Datapath) -> None:
         self._datapath = datapath
         self.bridges: dict[str, Bridge] = {}
+        #: Bridge and member by the engine port that copies for the member come by (Flood).
+        self.outlets: dict[int, tuple[str, str]] = {}
         self.routes = RouteTable(datapath)
         self._rules: tuple[Rule, ...] = ()
+        self._plugin_actions = PluginActions(datapath)
         self._bridge_of: dict[str, Bridge] = {}
         self._other_end: dict[str, str] = {}
 
@@ -38,6 +42,7 @@ class Forwarding:
 
     def add_bridge(self, bridge: Bridge) -> None:
         self.bridges[bridge.name] = bridge
+        bridge.large_flood.follow(bridge.members)
         for member in bridge.members:
             self._bridge_of[member] = bridge
             self._datapath.invalidate(("member", member))
@@ -47,6 +52,21 @@ class Forwarding:
         for member in bridge.members:
             del self._bridge_of[member]
             self._datapath.invalidate(("member", member))
+        bridge.large_flood.follow(())
+
+    def change_bridge(self, name: str, members: tuple[str, ...], ageing_s: int) -> None:
+        """Other members for a bridge; what it learned of those that stay, it knows."""
+        bridge = self.bridges[name]
+        before, bridge.members, bridge.ageing_s = bridge.members, members, ageing_s
+        for member in before:
+            if member not in members:
+                del self._bridge_of[member]
+                bridge.forget(member)
+        for member in members:
+            self._bridge_of[member] = bridge
+        if before != members:  # what is flooded goes to others
+            self._datapath.invalidate(*(("member", member) for member in {*before, *members}))
+        bridge.large_flood.follow(members)
 
     def connect(self, one: str, other: str) -> None:
         """Everything from one goes to the other, and to nobody else any more."""
@@ -60,6 +80,11 @@ class Forwarding:
         other = self._other_end.pop(one)
         del self._other_end[other]
         self._datapath.invalidate(("member", one), ("member", other))
+
+    def actions_changed(self, plugin: str) -> None:
+        """That plugin gives other actions now, or gives them under other settings."""
+        self._plugin_actions.forget(plugin)
+        self._datapath.invalidate(("actions", plugin))
 
     def set_routes(self, routes: RouteTable) -> None:
         self.routes = routes
@@ -75,6 +100,14 @@ class Forwarding:
                     self._act(packet, member, rule)
                     return
         self._normal(packet, member)
+
+    def receive_flooded(self, packet: Packet) -> None:
+        """What comes out of an outlet of a large bridge goes to the member that is behind it."""
+        _, member = self.outlets.get(packet.in_port, ("", ""))
+        if member:
+            self._datapath.transmit(packet, member)
+        else:
+            packet.drop("no_port")
 
     def leads_to(self, packet: Packet, member: str, destination: IPAddress, mac: bytes | None) -> str | None:
         """The member that a packet to `destination`, in a frame to `mac`, goes to from `member`.
@@ -103,11 +136,19 @@ class Forwarding:
         )
 
     def _act(self, packet: Packet, member: str, rule: Rule) -> None:
-        for action in rule.actions[:-1]:
-            self._apply(packet.clone(), member, action)
-        self._apply(packet, member, rule.actions[-1])
+        """In their order: the last one gets the packet, others a copy; plugins' change it for the next."""
+        last = len(rule.actions) - 1
+        for place, action in enumerate(rule.actions):
+            if isinstance(action, PluginAction):
+                self._plugin_actions.apply(packet, action)
+                if packet.done:
+                    return
+            else:
+                self._apply(packet if place == last else packet.clone(), member, action)
+        if not packet.done:  # as in OVS: what no action outputs is dropped
+            packet.drop("policy_rule")
 
-    def _apply(self, packet: Packet, member: str, action: Drop | Output | Flood | Normal) -> None:
+    def _apply(self, packet: Packet, member: str, action: RuleAction) -> None:
         match action:
             case Drop():
                 packet.drop("policy_rule")

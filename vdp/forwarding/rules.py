@@ -13,7 +13,7 @@ from ipaddress import IPv4Network
 from typing import TYPE_CHECKING
 
 from vdp.config.model import RuleSection
-from vdp.config.rules import Drop, Flood, Normal, Output
+from vdp.config.rules import RuleAction, match_words
 from vdp.config.values import Masked
 from vdp.engine.interface import PacketType
 from vdp.header import Bits
@@ -86,7 +86,9 @@ class Rule:
     priority: int
     in_port: str | None
     tests: tuple[Test, ...]
-    actions: tuple[Drop | Output | Flood | Normal, ...]
+    actions: tuple[RuleAction, ...]
+    #: What it takes, in words.
+    match: tuple[str, ...] = ()
 
     def takes(self, fields: Fields, member: str) -> bool:
         return (self.in_port is None or self.in_port == member) and all(test(fields) for test in self.tests)
@@ -118,7 +120,8 @@ def compile_rule(section: RuleSection) -> Rule:
             tests.append(_port_test(number, direction))
     for register, masked in match.registers.items():
         tests.append(_register_test(register, masked))
-    return Rule(section.priority, match.in_port, tuple(tests), tuple(section.actions))
+    words = tuple(match_words(match))
+    return Rule(section.priority, match.in_port, tuple(tests), tuple(section.actions), words)
 
 
 def _masked_test(masked: Masked, start: int) -> Test:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from vdp.protocols.ip import Ecn
+from ipaddress import IPv4Address, IPv6Address
+
+from vdp.protocols.ip import Ecn, IPv4, IPv6
 
 
 def encapsulate(inner: int) -> int:
@@ -24,3 +26,9 @@ def decapsulate(outer: int, inner: int) -> tuple[int | None, bool]:
     if outer == Ecn.ECT_1 and inner == Ecn.ECT_0:
         return Ecn.ECT_1, False
     return inner, False
+
+
+def complaint(link: str, ip: IPv4 | IPv6) -> tuple[str, str, IPv4Address | IPv6Address, int]:
+    """The log line about such a pair (log_ecn_error), and what stands in it."""
+    sender = IPv4Address(ip.source) if isinstance(ip, IPv4) else IPv6Address(ip.source)
+    return "%s: non-ECT from %s with TOS=%#x", link, sender, ip.dscp << 2 | ip.ecn

@@ -23,10 +23,9 @@ from vdp.protocols.gre import (
     header_size,
 )
 from vdp.protocols.ip import IPProtocol, IPv4, IPv6
-from vdp.registry import Registry, RegistryError
+from vdp.registry import OWNER, Registry, RegistryError
 from vdp.verdict import Verdict
 
-OWNER = "vdp"
 #: Fewer bytes behind the IP header are not looked at (gre_rcv: pskb_may_pull(skb, 12)).
 LEAST = 12
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from vdp.engine.interface import Feature, PacketType
 from vdp.header import FillChecksum, FillCopy, FillSequence
-from vdp.links import ecn, gso
+from vdp.links import ecn, fou, gso
 from vdp.links.device import device_class, device_info, random_mac
-from vdp.links.fou import encap_info, push_udp
 from vdp.links.link import Link, LinkError, LinkKind
 from vdp.links.loops import leads_back, warn
 from vdp.links.parameters import MIN_MTU, MOST_SIZE
@@ -28,7 +27,6 @@ from vdp.links.tunnel_table import TunnelTable, show
 from vdp.protocols.ethernet import Ethernet, EtherType, format_mac, parse_mac
 from vdp.protocols.gre import GreBase, GreChecksum, GreFlag, GreKey, GreSequence, TunnelInfo
 from vdp.protocols.ip import IPProtocol, IPv4, IPv6
-from vdp.registry import RegistryError
 from vdp.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ if TYPE_CHECKING:
     from vdp.links.icmp_input import IcmpError
     from vdp.links.parameters import OuterParameters
     from vdp.links.paths import Device, Way
-    from vdp.links.udp_input import Ends
+    from vdp.links.udp_input import UdpReceiver
     from vdp.netlink.events import IPAddress
     from vdp.netlink.path import Path
     from vdp.packet import Packet
@@ -53,10 +51,13 @@ INNER: dict[int, type[IPv4 | IPv6]] = {EtherType.IPV4: IPv4, EtherType.IPV6: IPv
 class GreTunnel(Link):
     """struct ip_tunnel and struct ip6_tnl."""
 
+    kind: GreTunnelKind
     parameters: OuterParameters
     errors: TunnelErrors
     local: IPAddress
     remote: IPAddress
+    #: It has its UDP port, if it is to have one.
+    listens = False
     #: The least MTU that binding to a way gives.
     least_mtu: ClassVar[int] = MIN_MTU
     #: EtherType of what is sent.
@@ -80,9 +81,8 @@ class GreTunnel(Link):
         self.mac = random_mac() if self.packet_type is PacketType.L2 else None
         self.configure(parameters)
         engine, sequencing = datapath.engine, parameters.sequencing
-        self.input_sequence = self.own(
-            partial(sequencing.new_input, engine), lambda _: engine.free_state(self.input_sequence)
-        )
+        what = f"input {sequencing.rule}"
+        self.input_sequence = self.own(partial(sequencing.new_input, engine), engine.free_state, what)
         self.output_sequence = self.own(partial(sequencing.new_output, engine), engine.free_state)
         self._sequence_rule = parameters.sequencing.rule
         self.errors = TunnelErrors(self)
@@ -103,9 +103,9 @@ class GreTunnel(Link):
         """
         rule = self.parameters.sequencing.rule
         if rule is not None and rule != self._sequence_rule:
-            engine, old = self.datapath.engine, self.input_sequence
-            self.input_sequence, self._sequence_rule = self.parameters.sequencing.new_input(engine), rule
-            self.datapath.slowpath.when_revalidated(partial(engine.free_state, old))
+            take = partial(self.parameters.sequencing.new_input, self.datapath.engine)
+            self.input_sequence = self.own_anew(f"input {self._sequence_rule}", take, f"input {rule}")
+            self._sequence_rule = rule
 
     @property
     def is_permanent(self) -> bool:
@@ -150,8 +150,8 @@ class GreTunnel(Link):
 
     @property
     def outer_protocol(self) -> int:
-        """IP protocol of what follows the outer IP header."""
-        return IPProtocol.UDP if self.parameters.encap_port else IPProtocol.GRE
+        """IP protocol of what follows the outer IP header: UDP's, or its kind's `ip_protocol`."""
+        return IPProtocol.UDP if self.parameters.encap_port else self.kind.ip_protocol
 
     @property
     def frame_size(self) -> int:
@@ -205,12 +205,13 @@ class GreTunnel(Link):
     def _bind_to(self, path: Path | None) -> None:
         """The MTU is what the way leaves, or the device that it is bound to, but not too little.
 
-        Without either it is 1500 less the headers.
+        Without either it is 1500 less the headers.  What was traced rests on the way (Paths.lookup)
+        and on the MTU (Datapath._bind_again), so what comes in by the tunnel is not traced again.
         """
         if path != self.path:
-            self.datapath.invalidate(self.tag)
             warn(self, path)
         self.path = path
+        self.path_mtu = path.mtu if path else None
         self.datapath.groups.follow(self.name, self.remote, path)
         below = path or self.device
         mtu = (ETH_DATA_LEN if below is None else below.mtu) - self.overhead
@@ -244,36 +245,22 @@ class GreTunnel(Link):
         """ipgre_close."""
         self.datapath.groups.leave(self.name)
 
+    def listen(self) -> None:
+        if not self.listens:
+            fou.listen(self)
+            self.listens = True
+
+    def leave(self) -> None:
+        if self.listens:
+            self.listens = False
+            fou.leave(self)
+
     def addresses(self) -> set[int]:
         local, remote = int(self.local), int(self.remote)
         return {local, remote} if self.remote.is_multicast else {local}
 
     def peers(self) -> set[int]:
         return {int(self.remote)}
-
-    def listen(self) -> None:
-        """Have its UDP port's packets come to GRE, where it has one.  LinkError EBUSY: it is another's."""
-        if not self.parameters.encap_port:
-            return
-        udp = self.datapath.udp[self.kind.ip_version]
-        try:
-            udp.listen(self.parameters.encap_port, self.kind.ip_protocol)
-        except RegistryError as error:
-            raise LinkError(errno.EBUSY, self.name, error.strerror or "the UDP port is taken") from error
-        if not self.parameters.encap_csum:
-            udp.take_zero(self._ends())
-
-    def leave(self) -> None:
-        """What `listen` did is over."""
-        if not self.parameters.encap_port:
-            return
-        udp = self.datapath.udp[self.kind.ip_version]
-        udp.leave(self.parameters.encap_port)
-        if not self.parameters.encap_csum:
-            udp.refuse_zero(self._ends())
-
-    def _ends(self) -> Ends:
-        return (self.underlay.number, self.parameters.encap_port, int(self.local), int(self.remote))
 
     # -- receive --------------------------------------------------------------------------
 
@@ -284,10 +271,8 @@ class GreTunnel(Link):
 
         `protocol` is the payload's, as an EtherType (it differs from the header's for WCCP).
         """
-        packet.depends(self.tag)
         counters = self.counters
-        if ip.to_group:
-            packet.count(counters.multicast)
+        self._note(packet, ip)
         wanted = self.parameters.input_flags
         if (info.flags ^ wanted) & GreFlag.CSUM:
             return packet.drop("tunnel_checksum_policy", counters.rx_crc_errors, counters.rx_errors)
@@ -301,7 +286,25 @@ class GreTunnel(Link):
                 explicit=self.parameters.sequencing.explicit,
                 late=self.parameters.sequencing.window > 0,
             )
-        packet.pull(info.header_size + skip)
+        return self._into_cell(packet, ip, info.header_size + skip, protocol)
+
+    def decapsulate(self, packet: Packet, ip: IPv4 | IPv6, size: int, protocol: int) -> Verdict:
+        """The same behind any other header: what is carried begins `size` bytes behind the packet's front.
+
+        `protocol` is its EtherType; of frames it is not looked at.
+        """
+        self._note(packet, ip)
+        return self._into_cell(packet, ip, size, protocol)
+
+    def _note(self, packet: Packet, ip: IPv4 | IPv6) -> None:
+        packet.depends(self.tag)
+        if ip.to_group:
+            packet.count(self.counters.multicast)
+
+    def _into_cell(self, packet: Packet, ip: IPv4 | IPv6, size: int, protocol: int) -> Verdict:
+        """__iptunnel_pull_header, IP_ECN_decapsulate, gro_cells_receive."""
+        counters = self.counters
+        packet.pull(size)
         if self.packet_type is PacketType.L2:
             if not packet.has(ETHERNET_SIZE):
                 return packet.drop("tunnel_inner_short")
@@ -335,7 +338,7 @@ class GreTunnel(Link):
         packet.depends(self.tag)
         protocol = self._payload_protocol(packet)
         inner = self._inner_ip(packet, protocol)
-        destination = self._destination(packet, inner)
+        destination = self.destination(packet, inner)
         if destination is None:
             return None
         paths, tos, bound_to = self.datapath.paths, self._fixed_tos(), self.parameters.link
@@ -356,16 +359,16 @@ class GreTunnel(Link):
         self.push_header(packet, EtherType.TEB if self.packet_type is PacketType.L2 else protocol)
         encap = self.parameters.encap_port
         if encap:
-            push_udp(packet, inner, self.parameters, self.header_size if self.frame_size else None)
+            fou.push_udp(packet, inner, self.parameters, self.header_size if self.frame_size else None)
         outer_size = self._push_outer(packet, inner, path, destination)
-        if encap and self.parameters.encap_csum:
+        if encap and self.parameters.udp_checksum:
             packet.udp_checksum(self.kind.ip_version, 0, outer_size)
         packet.set_type(PacketType.L3, self.ether_type)
         packet.next_hop = None  # skb_dst_set: from here on the outer route is the packet's
         # To a group by its way, also where no route leads there but the local address's device does.
         return self.underlay.via(path, is_bound=bound_to is not None or destination.is_multicast)
 
-    def _destination(self, packet: Packet, inner: IPv4 | IPv6 | None) -> IPAddress | None:
+    def destination(self, packet: Packet, inner: IPv4 | IPv6 | None) -> IPAddress | None:
         """The remote; of a multipoint (NBMA) tunnel the next hop of the packet's route; None: dropped."""
         if int(self.remote):
             return self.remote
@@ -457,15 +460,22 @@ class GreTunnel(Link):
             "remote": show(self.remote),
             "underlay": self.underlay.name,
             **device_info(self),
+            "ttl": parameters.ttl,
+            "tos": parameters.tos,
+            "fallback": parameters.fallback,
+            **self.header_info(),
+        }
+
+    def header_info(self) -> dict[str, Any]:
+        """The part of fill_info about `push_header`'s header and UDP: a kind's own where it is not GRE's."""
+        parameters = self.parameters
+        return {
             "ikey": parameters.input_key,
             "okey": parameters.output_key,
             "iflags": [flag.name.lower() for flag in parameters.input_flags if flag.name],
             "oflags": [flag.name.lower() for flag in parameters.output_flags if flag.name],
-            "ttl": parameters.ttl,
-            "tos": parameters.tos,
-            "fallback": parameters.fallback,
             **sequence_info(parameters),
-            **encap_info(parameters),
+            **fou.encap_info(parameters),
         }
 
     def configuration(self) -> dict[str, Any]:
@@ -480,16 +490,23 @@ class GreTunnel(Link):
 class GreTunnelKind(LinkKind):
     """What tunnel kinds share: one table of tunnels each."""
 
-    def udp_ports(self, parameters: Any) -> frozenset[int]:
-        port = parameters.encap_port
-        return frozenset((port,) if port else ())
-
     #: What its links are, and the table that they are found in.
     tunnel: ClassVar[type[GreTunnel]]
     table_type: ClassVar[type[TunnelTable]] = TunnelTable
 
     def __init__(self) -> None:
         self.table = self.table_type(self.name)
+
+    def udp_ports(self, parameters: Any) -> frozenset[int]:
+        port = parameters.encap_port
+        return frozenset((port,) if port else ())
+
+    def udp_receiver(self, datapath: Datapath) -> UdpReceiver:
+        """Who gets what comes to those ports: its IP protocol's handlers; of a kind that is not GRE its own.
+
+        It must be the same one each time until its plugin registers anew, since links share ports.
+        """
+        return datapath.udp[self.ip_version].over(self.ip_protocol)
 
     def report(self, packet: Packet, ip: IPv4 | IPv6, key: int | None, icmp: IcmpError) -> Verdict:
         """ipgre_err, ip6gre_err: an error about a packet with that outer header and key, if ours sent it."""
@@ -527,21 +544,8 @@ class GreTunnelKind(LinkKind):
         another class of device (point-to-point, broadcast, neither), and of a fallback link.
         """
         assert isinstance(link, GreTunnel)
+        self.check_change(link, parameters)
         before = link.parameters
-        if before.fallback or parameters.fallback:
-            raise LinkError(
-                errno.EINVAL, link.name, "what is the fallback link, and what it takes, is for good"
-            )
-        if before.encap_port != parameters.encap_port:
-            sentence = "what it is carried in is for good: its underlay listens for that from the start on"
-            raise LinkError(errno.EOPNOTSUPP, link.name, sentence)
-        is_classed = self.packet_type is PacketType.L3 and self.ip_version == 4
-        if is_classed and device_class(parameters) != device_class(before):
-            raise LinkError(
-                errno.EINVAL,
-                link.name,
-                f"a {device_class(before)} device can not become a {device_class(parameters)} one",
-            )
         self.table.remove(link)
         link.configure(parameters)
         try:
@@ -557,6 +561,23 @@ class GreTunnelKind(LinkKind):
             raise
         link.datapath.invalidate(self.table.tag, link.tag, ("addresses", link.underlay.name))
         link.resequence()
+
+    def check_change(self, link: Link, parameters: Any) -> None:
+        before: OuterParameters = link.parameters  # type: ignore[assignment]
+        if before.fallback or parameters.fallback:
+            raise LinkError(
+                errno.EINVAL, link.name, "what is the fallback link, and what it takes, is for good"
+            )
+        if before.encap_port != parameters.encap_port:
+            sentence = "what it is carried in is for good: its underlay listens for that from the start on"
+            raise LinkError(errno.EOPNOTSUPP, link.name, sentence)
+        is_classed = self.packet_type is PacketType.L3 and self.ip_version == 4
+        if is_classed and device_class(parameters) != device_class(before):
+            raise LinkError(
+                errno.EINVAL,
+                link.name,
+                f"a {device_class(before)} device can not become a {device_class(parameters)} one",
+            )
 
     async def dellink(self, link: Link) -> None:
         """ip_tunnel_dellink; of a fallback link only as the dataplane ends (ip_tunnel_delete_net)."""

@@ -1,7 +1,7 @@
 """ICMP errors to whoever sent a packet that can not go on (RFC 1122 3.2.2, RFC 4443 2.4; icmp_send).
 
-An error is made by the slow path from a copy that the engine sends up, within its
-action_rate; the packet itself is dropped in the engine, so that a flood of them costs
+An error is made by the slow path from a copy that the engine sends up, within the
+port's action_rate; the packet itself is dropped in the engine, so that a flood of them costs
 Python nothing.  It goes back out of the port that the packet came in by, if the limits
 of vdp.links.icmp_limit allow it.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from vdp.cookies import Answer
 from vdp.engine import program as act
 from vdp.engine.interface import PacketType, Upcall
 from vdp.links.icmp_limit import IcmpLimits
@@ -63,7 +64,7 @@ MESSAGES = {
     (6, PARAMETER_PROBLEM, 0): ("ipv6", "parameter_problem"),
 }
 
-Answer = Callable[[bytes, int], bytes | None]  # offending packet, its EtherType
+Make = Callable[[bytes, int], bytes | None]  # of the offending packet and its EtherType
 
 
 class IcmpErrors:
@@ -72,8 +73,8 @@ class IcmpErrors:
     def __init__(self, datapath: Datapath) -> None:
         self._datapath = datapath
         self.limits = IcmpLimits(datapath.engine.clock)
-        self._unreachable = datapath.add_cookie(partial(self._reply, answer=port_unreachable))
-        self._failure = datapath.add_cookie(partial(self._reply, answer=host_unreachable))
+        self._unreachable = self._cookie(port_unreachable)
+        self._failure = self._cookie(host_unreachable)
         self._too_big: dict[int, int] = {}  # cookie by MTU
         self._problem: dict[int, int] = {}  # cookie by pointer
         self.sent: Counter[tuple[int, int, int]] = Counter()
@@ -94,35 +95,61 @@ class IcmpErrors:
         """The branch of a packet larger than `mtu`: tell the sender (frag needed, packet too big), drop."""
         cookie = self._too_big.get(mtu)
         if cookie is None:
-            answer = partial(too_big, mtu=mtu)
-            cookie = self._too_big[mtu] = self._datapath.add_cookie(partial(self._reply, answer=answer))
+            cookie = self._too_big[mtu] = self._cookie(partial(too_big, mtu=mtu))
+            self._datapath.undoable(partial(self._too_big.__delitem__, mtu))
         return (act.Upcall(cookie), *packet.otherwise("mtu_exceeded", *counters))
 
     def parameter_problem(self, packet: Packet, pointer: int, reason: str, *counters: Count) -> Verdict:
         """Drop an IPv6 packet, and tell its sender which byte of it is the cause."""
         cookie = self._problem.get(pointer)
         if cookie is None:
-            answer = partial(parameter_problem, pointer=pointer)
-            cookie = self._problem[pointer] = self._datapath.add_cookie(partial(self._reply, answer=answer))
+            cookie = self._problem[pointer] = self._cookie(partial(parameter_problem, pointer=pointer))
+            self._datapath.undoable(partial(self._problem.__delitem__, pointer))
         packet.upcall(cookie)
         return packet.drop(reason, *counters)
 
-    def _reply(self, upcall: Upcall, answer: Answer) -> None:
-        member = self._datapath.port_by_number(upcall.in_port)
-        is_frame = upcall.meta[3] == PacketType.L2
-        front = reply_header(upcall.data) if is_frame else b""
-        if member is None or front is None:
+    def _cookie(self, make: Make) -> int:
+        return self._datapath.add_cookie(partial(self._reply, make=make), partial(self._foretell, make=make))
+
+    def _reply(self, upcall: Upcall, make: Make) -> None:
+        made = self._error(upcall, make)
+        if made is None:
             return
-        protocol = int.from_bytes(upcall.data[12:14] if is_frame else upcall.meta[6:8], "big")
-        error = answer(upcall.data[len(front) :], protocol)
-        if error is None:
-            return
+        error, front, member = made
         said = what_is_said(error)
         if not self.limits.allow((upcall.in_port, addressee(error)), said[0], said[1], said in ABOUT_SIZE):
             return
         self.sent[said] += 1
-        packet_type = PacketType.L2 if is_frame else PacketType.L3
-        self._datapath.send(member.name, front + error, packet_type, protocol)
+        self._datapath.send(member, front + error, *_sort(upcall))
+
+    def _foretell(self, upcall: Upcall, make: Make) -> Answer | None:
+        made = self._error(upcall, make)
+        if made is None:
+            return None
+        error, front, member = made
+        said = what_is_said(error)
+        limits = self.limits.rehearsed()
+        withheld = ""
+        if not limits.allow((upcall.in_port, addressee(error)), said[0], said[1], said in ABOUT_SIZE):
+            withheld = f"the limit of ICMP errors ({', '.join(limits.suppressed)}) allows none now"
+        return Answer(member, front + error, *_sort(upcall), withheld)
+
+    def _error(self, upcall: Upcall, make: Make) -> tuple[bytes, bytes, str] | None:
+        """The error, the Ethernet header in front of it, and where it goes; None where none may be sent."""
+        member = self._datapath.port_by_number(upcall.in_port)
+        packet_type, protocol = _sort(upcall)
+        front = reply_header(upcall.data) if packet_type is PacketType.L2 else b""
+        if member is None or front is None:
+            return None
+        error = make(upcall.data[len(front) :], protocol)
+        return None if error is None else (error, front, member.name)
+
+
+def _sort(upcall: Upcall) -> tuple[PacketType, int]:
+    """What the packet is, and its EtherType."""
+    if upcall.meta[3] == PacketType.L2:
+        return PacketType.L2, int.from_bytes(upcall.data[12:14], "big")
+    return PacketType.L3, int.from_bytes(upcall.meta[6:8], "big")
 
 
 def port_unreachable(offending: bytes, protocol: int) -> bytes | None:

@@ -2,7 +2,7 @@
 
     ip_protocol 1, ip6_protocol 58: for us, an error, about a protocol with an error handler
         │ decided once: a megaflow, whose packets end here (icmp_error) and send a copy up
-        ▼ UPCALL, within the engine's action_rate: a flood of forged errors costs no more
+        ▼ UPCALL, within the port's action_rate: a flood of forged errors costs no more
     `report`: complete, its checksum good, the quoted packet from who the error is to
         ▼ table ip_protocol or ip6_protocol: gre_err ─► gre_cisco_err ─► the list's error handlers
 
@@ -22,6 +22,7 @@ from vdp.protocols.ethernet import Ethernet, EtherType
 from vdp.protocols.ip import Icmp, IPProtocol, IPv4, IPv6, internet_checksum, pseudo_header6
 from vdp.protocols.ip6 import FRAGMENT, Fragment, walk
 from vdp.protocols.udp import Udp
+from vdp.registry import OWNER
 from vdp.trace import HeaderBudget, Trace, Truncated
 from vdp.verdict import Verdict
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from vdp.datapath import Datapath
     from vdp.registry import SlotTable
 
-OWNER = "vdp"
 #: ICMP types that are errors (RFC 1122 3.2.2); ICMPv6's are those below 128.
 DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM = 3, 4, 5, 11, 12
 ERRORS = frozenset({DEST_UNREACH, SOURCE_QUENCH, REDIRECT, TIME_EXCEEDED, PARAMETER_PROBLEM})

@@ -56,6 +56,13 @@ class IcmpLimits:
             return False
         return True
 
+    def rehearsed(self) -> IcmpLimits:
+        """Limits that allow what these would, now: to ask without using anything up."""
+        copy = IcmpLimits(self._clock, self.rates)
+        copy._hosts = self._hosts.copy()
+        copy._credit, copy._filled_ns = self._credit, self._filled_ns
+        return copy
+
     def _allow_host(self, host: Hashable, now: int) -> bool:
         """inet_peer_xrlim_allow: tokens are time."""
         price = self.rates.ratelimit_ms * MS

@@ -7,6 +7,8 @@ ends count together: a state of the engine for some pairs of addresses, picked b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,8 +23,9 @@ SPREAD = 0x9E3779B1
 class Identifications:
     """The states of one dataplane; they are its own, and go with the engine."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, undoable: Callable[[Callable[[], None]], None]) -> None:
         self._engine = engine
+        self._undoable = undoable
         self._states: dict[int, int] = {}
 
     def of(self, source: int, destination: int) -> int:
@@ -31,4 +34,8 @@ class Identifications:
         state = self._states.get(bucket)
         if state is None:
             state = self._states[bucket] = self._engine.new_state(1)
+            self._undoable(partial(self._forget, bucket))
         return state
+
+    def _forget(self, bucket: int) -> None:
+        self._engine.free_state(self._states.pop(bucket))

@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from vdp.header import FillCopy, FillLength
 from vdp.links.gre_tunnel import GreTunnel, GreTunnelKind
 from vdp.links.parameters import MIN_MTU, Endpoint6Parameters, Tunnel6Parameters
-from vdp.links.tunnel_table import Ip6TunnelTable
+from vdp.links.tunnel_table import Ip6TunnelTable, TunnelTable
 from vdp.protocols import ip6
 from vdp.protocols.ethernet import EtherType, Vlan
 from vdp.protocols.ip import IPv4, IPv6, ports_at
@@ -192,4 +192,4 @@ class Ip6TunnelKind(GreTunnelKind):
     ip_version = 6
     parameters: ClassVar[type[BaseModel]] = Tunnel6Parameters
     tunnel: ClassVar[type[GreTunnel]] = Ip6Tunnel
-    table_type = Ip6TunnelTable
+    table_type: ClassVar[type[TunnelTable]] = Ip6TunnelTable

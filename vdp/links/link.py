@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel
 
 from vdp.engine.interface import Feature, PacketType
+from vdp.links.estate import Owned
 from vdp.protocols.ip import IPProtocol
 from vdp.verdict import Verdict
 
@@ -31,6 +32,7 @@ class LinkError(OSError):
 
     def __init__(self, number: int, name: str, sentence: str) -> None:
         super().__init__(number, f"{name}: {sentence} ({os.strerror(number)})")
+        self.sentence = sentence
 
     def __str__(self) -> str:
         return f"link {self.strerror}"
@@ -66,6 +68,8 @@ class Link(abc.ABC):
     way: Way | None = None
     #: What came of ICMP errors about its packets; None for a kind that does not look at them.
     errors: TunnelErrors | None = None
+    #: What the way to its remote takes, as the kernel knows it; None: there is none, or no fixed remote.
+    path_mtu: int | None = None
 
     def __init__(self, datapath: Datapath, name: str, kind: LinkKind, parameters: BaseModel) -> None:
         self.datapath = datapath
@@ -75,16 +79,29 @@ class Link(abc.ABC):
         self.mtu = 1500
         self.up = True
         self.gro = True
-        self._owned: list[tuple[Callable[[int], None], int]] = []
+        self._owned: list[Owned] = []
         datapath.half_made[name] = self  # until newlink has ended
-        self.number = self.own(partial(datapath.add_cell, name, kind.packet_type), datapath.remove_cell)
+        add_cell = partial(datapath.add_cell, name, kind.packet_type)
+        self.number = self.own(add_cell, datapath.remove_cell, f"{kind.packet_type.name} cell")
         self.counters = LinkCounters(*(self.new_counter() for _ in LinkCounters.names()))
 
-    def own(self, take: Callable[[], int], give: Callable[[int], None]) -> int:
-        """Take something of the engine, which `free` gives back, the last taken first (ip_tunnel_init)."""
-        number = take()
-        self._owned.append((give, number))
-        return number
+    def own(self, take: Callable[[], int], give: Callable[[int], None], what: str = "") -> int:
+        """Take something of the engine, which `free` gives back, the last taken first (ip_tunnel_init).
+
+        A link that takes another's place (vdp.links.estate) gets what that one had: the first
+        that is of the same sort, `what`, or else has the same `give`.
+        """
+        what = what or getattr(give, "__name__", "")
+        owned = self.datapath.estates.claim(self.name, what) or Owned(what, take(), give)
+        self._owned.append(owned)
+        return owned.number
+
+    def own_anew(self, what: str, take: Callable[[], int], new: str) -> int:
+        """Take something in place of `what`, which goes back as soon as no flow names it."""
+        owned = next(item for item in self._owned if item.what == what)
+        self.datapath.slowpath.when_revalidated(partial(owned.give, owned.number))
+        owned.what, owned.number = new, take()
+        return owned.number
 
     def new_counter(self) -> int:
         """An engine counter that goes with the link."""
@@ -106,6 +123,7 @@ class Link(abc.ABC):
 
     @property
     def packet_type(self) -> PacketType:
+        """What it carries, as its kind says."""
         return self.kind.packet_type
 
     @property
@@ -140,6 +158,14 @@ class Link(abc.ABC):
 
     def close(self) -> None:
         """ndo_stop: it is being set down, or taken away."""
+        return
+
+    def listen(self) -> None:
+        """Take the UDP ports that it receives by, if any, for its kind's receiver.  LinkError EBUSY."""
+        return
+
+    def leave(self) -> None:
+        """What `listen` did is over: it goes, or its plugin registers anew.  May be called twice."""
         return
 
     def path_changed(self, way: Way, path: Path | None) -> None:
@@ -192,9 +218,12 @@ class Link(abc.ABC):
     def free(self) -> None:
         """Give all that it took back to the engine (ip_tunnel_dev_free).  May be called twice."""
         self.datapath.follow(self, None)
+        if self._owned and self.name in self.datapath.estates:
+            self.datapath.estates.leave(self.name, self._owned)
+            self._owned = []
         while self._owned:
-            give, number = self._owned.pop()
-            give(number)
+            owned = self._owned.pop()
+            owned.give(owned.number)
 
 
 class LinkKind(abc.ABC):
@@ -225,7 +254,15 @@ class LinkKind(abc.ABC):
 
         LinkError: EEXIST, EINVAL; EOPNOTSUPP for a kind whose links can not be changed.
         """
-        raise LinkError(errno.EOPNOTSUPP, link.name, f"links of kind {self.name} can not be changed")
+        LinkKind.check_change(self, link, parameters)
+
+    def check_change(self, link: Link, parameters: Any) -> None:
+        """LinkError EINVAL or EOPNOTSUPP where `changelink` would refuse these; touches nothing.
+
+        What it refuses, a reload of the configuration removes and makes anew.
+        """
+        if type(self).changelink is LinkKind.changelink:
+            raise LinkError(errno.EOPNOTSUPP, link.name, f"links of kind {self.name} can not be changed")
 
     @abc.abstractmethod
     async def dellink(self, link: Link) -> None:

@@ -13,9 +13,11 @@ import logging
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from vdp.engine.interface import PortType
+from vdp.netlink.path import next_hop_tag
 
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
+    from vdp.links.paths import Way
     from vdp.netlink.events import IPAddress
     from vdp.netlink.path import Path
     from vdp.packet import Packet
@@ -36,6 +38,7 @@ class Tunnel(Protocol):
     underlay: Port
     remote: IPAddress
     path: Path | None
+    way: Way | None
 
 
 def port_on_the_way(datapath: Datapath, underlay: Port, path: Path) -> Port | None:
@@ -54,6 +57,7 @@ def leads_back(packet: Packet, link: Tunnel, path: Path, destination: IPAddress)
     passed: set[str] = set()
     here, way = link, path
     while (port := port_on_the_way(datapath, here.underlay, way)) is not None:
+        packet.depends(next_hop_tag(way))
         found = datapath.forwarding.leads_to(packet, port.name, destination, way.destination_mac)
         if found == link.name:
             return True
@@ -61,7 +65,10 @@ def leads_back(packet: Packet, link: Tunnel, path: Path, destination: IPAddress)
         if after is None or after.name in passed:
             return False
         packet.depends(after.tag)
-        if not isinstance(after, Tunnel) or after.path is None:
+        if not isinstance(after, Tunnel):
+            return False
+        packet.depends(("path", after.way))
+        if after.path is None:
             return False
         passed.add(after.name)
         here, way, destination = after, after.path, after.remote

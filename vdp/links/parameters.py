@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
@@ -66,12 +67,12 @@ Octet = Annotated[int, Field(ge=0, le=255)]
 class OuterParameters(BaseModel):
     """What a tunnel has on either family; its ends, `local` and `remote`, are the family's."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # Deferred: a validator is built for kinds that there are links of.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     if TYPE_CHECKING:
         local: IPv4Address | IPv6Address
         remote: IPv4Address | IPv6Address
-        encap_csum: bool
 
     ttl: Octet | Literal["inherit"] = Field(
         "inherit", description="TTL of the outer header; inherit: the inner packet's"
@@ -94,6 +95,8 @@ class OuterParameters(BaseModel):
         "has no other key but `mtu`, `mac` and `up`",
     )
 
+    #: Whether there are fallback links of the kind.
+    has_fallback: ClassVar[bool] = True
     #: What a fallback link has in place of the defaults: the kernel's struct is all zeros.
     fallback_values: ClassVar[dict[str, Any]] = {}
     #: Bytes of what is carried in front of its network header.
@@ -104,6 +107,8 @@ class OuterParameters(BaseModel):
     def _fallback_has_none(cls, given: Any) -> Any:
         if not isinstance(given, dict) or given.get("fallback") is not True:
             return given
+        if not cls.has_fallback:
+            raise ValueError("links of this kind take what is theirs only: leave out fallback")
         extra = sorted(given.keys() - FALLBACK_KEYS)
         if extra:
             names = " and ".join(filter(None, (", ".join(extra[:-1]), extra[-1])))
@@ -127,9 +132,9 @@ class OuterParameters(BaseModel):
         return (self.local, self.remote, self.input_key, self.link, self.encap_port)
 
     @property
+    @abstractmethod
     def outer_size(self) -> int:
         """Bytes of the outer IP header, with what follows it in front of GRE."""
-        raise NotImplementedError
 
     @property
     def header_size(self) -> int:
@@ -145,6 +150,11 @@ class OuterParameters(BaseModel):
     def encap_source(self) -> int | None:
         """UDP port that they come from; None: one that the flow inside decides."""
         return None
+
+    @property
+    def udp_checksum(self) -> bool:
+        """Whether that UDP has a checksum."""
+        return True
 
     @property
     def encap_size(self) -> int:
@@ -257,12 +267,9 @@ class FrameParameters(OuterParameters):
     frame_size = Ethernet.SIZE
 
 
-class EncapParameters(OuterParameters):
-    """What GRE is carried in (struct ip_tunnel_encap): IP, or UDP on top of it (RFC 8086)."""
+class UdpParameters(OuterParameters):
+    """UDP around what a tunnel sends (struct ip_tunnel_encap); another default port is the kind's to say."""
 
-    encap: Literal["none", "udp"] = Field(
-        "none", description="udp: GRE-in-UDP (RFC 8086), both ways; other packets are not the link's then"
-    )
     encap_dport: Annotated[int, Field(ge=1, le=65535)] = Field(
         GRE_UDP_PORT, description="UDP port that is sent to, and listened on"
     )
@@ -271,6 +278,26 @@ class EncapParameters(OuterParameters):
     )
     encap_csum: bool = Field(
         True, description="UDP checksums; false: sent without, and over IPv6 taken without (RFC 6936)"
+    )
+
+    @property
+    def encap_port(self) -> int:
+        return self.encap_dport
+
+    @property
+    def encap_source(self) -> int | None:
+        return None if self.encap_sport == "auto" else self.encap_sport
+
+    @property
+    def udp_checksum(self) -> bool:
+        return self.encap_csum
+
+
+class EncapParameters(UdpParameters):
+    """What GRE is carried in: IP, or UDP on top of it (RFC 8086)."""
+
+    encap: Literal["none", "udp"] = Field(
+        "none", description="udp: GRE-in-UDP (RFC 8086), both ways; other packets are not the link's then"
     )
 
     @model_validator(mode="after")
@@ -283,10 +310,6 @@ class EncapParameters(OuterParameters):
     @property
     def encap_port(self) -> int:
         return self.encap_dport if self.encap == "udp" else 0
-
-    @property
-    def encap_source(self) -> int | None:
-        return None if self.encap_sport == "auto" else self.encap_sport
 
 
 class GreParameters(SequenceParameters, EncapParameters):

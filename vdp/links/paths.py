@@ -11,18 +11,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from vdp.engine.interface import PacketType
+from vdp.links.next_hops import NextHops
 from vdp.links.path_mtu import LearnedMtus
 from vdp.netlink.events import IPAddress
-from vdp.netlink.path import Path
+from vdp.netlink.path import Path, next_hop_tag
 from vdp.trace import Undecided
 
 if TYPE_CHECKING:
+    from vdp.engine.interface import Engine
     from vdp.packet import Packet
     from vdp.ports.port import Port
 
@@ -90,13 +91,16 @@ class PathSource(Protocol):
 
 
 class Paths:
-    """Cache of ways.  `changed` is told of each one whose answer became another."""
+    """Cache of ways.
+
+    `changed` is told of each one whose answer became another, and what rests on what became another.
+    """
 
     def __init__(
         self,
         source: PathSource,
-        changed: Callable[[Way, Path | None], None],
-        clock: Callable[[], int] = time.monotonic_ns,
+        changed: Callable[[Way, Path | None, Hashable], None],
+        engine: Engine,
     ) -> None:
         self._source = source
         self._changed = changed
@@ -104,7 +108,8 @@ class Paths:
         self._ports: dict[str, Port] = {}
         self._tasks: dict[Way, asyncio.Task[None]] = {}
         self._asking: dict[Way, asyncio.Task[None]] = {}
-        self._learned = LearnedMtus(clock)
+        self._learned = LearnedMtus(engine.clock)
+        self._next_hops = NextHops(engine)
         self._bound: set[Way] = set()  # those that were asked for by `find`, until `release`
         self._devices: dict[tuple[str, str], Device | None] = {}  # by port and name
         #: Told of each device whose answer became another: port, name, what it is now.
@@ -148,11 +153,11 @@ class Paths:
         packet.depends(("path", way))
         if way not in self._known:
             if len(self._known) - len(self._bound) + len(self._tasks) < MOST_WAYS:
-                self._start(way)
+                self._ask_for(packet, way)
             raise PathPending(way)
         path = self._known[way]
         if path is not None and port.packet_type is PacketType.L2 and path.destination_mac is None:
-            self._start(way)
+            self._ask_for(packet, way)
             raise PathPending(way)
         return path
 
@@ -173,6 +178,7 @@ class Paths:
         """Forget the ways that only packets asked for, and no flow rests on any more (NBMA: many)."""
         for way in [way for way in self._known if way not in self._bound and not is_used(way)]:
             del self._known[way]
+        self._next_hops.keep((way.port, path) for way, path in self._known.items() if path is not None)
 
     def learn(self, port: Port, destination: IPAddress, mtu: int) -> None:
         """A router can not pass on more than `mtu` bytes: ask the kernel at once, which should have heard.
@@ -236,6 +242,11 @@ class Paths:
         self._ports[port.name] = port
         return Way(port.name, destination, source, tos, device)
 
+    def _ask_for(self, packet: Packet, way: Way) -> None:
+        """Ask, unless the packet is imaginary."""
+        if packet.trace.rehearsal is None:
+            self._start(way)
+
     def _start(self, way: Way) -> None:
         if way in self._tasks:
             return
@@ -276,9 +287,21 @@ class Paths:
             path = None
         if path is not None:
             path = self._learned.apply(way.port, way.destination, path)
-        is_news = way not in self._known or path != self._known[way]
+            if port.packet_type is PacketType.L2:
+                path = self._next_hops.address(way.port, path)
+        before = self._known.get(way)
+        is_news = way not in self._known or path != before
         if is_news and path is None:
             log.warning("%s: %s", way.port, why)
         self._known[way] = path
         if is_news:
-            self._changed(way, path)
+            self._changed(way, path, self._what_changed(way, before, path))
+
+    @staticmethod
+    def _what_changed(way: Way, before: Path | None, path: Path | None) -> Hashable:
+        """What is to be traced again: all that goes that way, or only who read a MAC address."""
+        if before is None or path is None or not before.header or before.header != path.header:
+            return ("path", way)
+        addressed = replace(before, source_mac=path.source_mac, destination_mac=path.destination_mac)
+        is_same_hop = path.destination_mac is not None and addressed == path
+        return next_hop_tag(path) if is_same_hop else ("path", way)

@@ -9,9 +9,9 @@ anew because other rules are to hold.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vdp.engine.interface import MAX_SEQUENCE_WINDOW, Engine
 from vdp.protocols.gre import GreFlag
@@ -58,10 +58,14 @@ def sequence_info(parameters: BaseModel) -> dict[str, Any]:
 class SequenceParameters(BaseModel):
     """The keys; kinds mix them in."""
 
+    model_config = ConfigDict(defer_build=True)
+
     if TYPE_CHECKING:
 
         @property
         def input_flags(self) -> GreFlag: ...
+        @property
+        def output_flags(self) -> GreFlag: ...
 
     seq_state: Literal["linux", "explicit"] = Field(
         "linux",
@@ -77,7 +81,17 @@ class SequenceParameters(BaseModel):
         1, description="the first number that is sent: 1 as Linux before 5.18, 0 as RFC 2890 and Linux since"
     )
 
+    @model_validator(mode="after")
+    def _sequencing_agrees(self) -> Self:
+        received = sorted(self.model_fields_set & {"seq_state", "seq_window"})
+        if received and not self.input_flags & GreFlag.SEQ:
+            raise ValueError(f"{received[0]} without iseq: add iseq = true or seq = true, or leave it out")
+        if "seq_start" in self.model_fields_set and not self.output_flags & GreFlag.SEQ:
+            raise ValueError("seq_start without oseq: add oseq = true or seq = true, or leave it out")
+        return self
+
     @property
     def sequencing(self) -> Sequencing:
+        """How sequence numbers are kept, as the keys say."""
         checked = bool(self.input_flags & GreFlag.SEQ)
         return Sequencing(checked, self.seq_state == "explicit", self.seq_window, self.seq_start)

@@ -70,10 +70,10 @@ class TunnelTable:
         self._senders.setdefault(self._sent(underlay, tunnel.parameters), []).append(tunnel)
 
     def remove(self, tunnel: GreTunnel) -> None:
+        """Have no packet find it any more."""
         underlay = tunnel.underlay.number
         key = self._key(underlay, tunnel.parameters)
-        if tunnel in self._tunnels.get(key, ()):
-            tunnel.leave()
+        tunnel.leave()
         _take_out(self._tunnels, key, tunnel)
         _take_out(self._groups, _group(key), tunnel)
         _take_out(self._wild, _wild(key), tunnel)
