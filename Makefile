@@ -60,15 +60,28 @@ docs: setup $(VENV)/tested-with ## write the generated pages again
 	@PYTHONPATH=. $(bin)/python -m vdp.config.reference > docs/configuration.md
 	@PYTHONPATH=. $(bin)/python -m vdp.metrics.reference > docs/metrics.md
 	@PYTHONPATH=. $(bin)/python -m tools.drops_page > docs/drops.md
+	@PYTHONPATH=. $(bin)/python -m tools.errors_page > docs/errors.md
+	@PYTHONPATH=.:plugins $(bin)/python -m vdp config schema > etc/vdp.schema.json
 	@PYTHONPATH=.:plugins $(bin)/python -m tools.protocols_page > docs/protocols.md
 	@PYTHONPATH=.:plugins $(bin)/python -m tests.conformance.page > docs/conformance.md
+	@PYTHONPATH=.:plugins $(bin)/python -m tools.api_pages docs/api
+	@PYTHONPATH=. $(bin)/python -m tools.dashboards write
+
+dashboards: setup $(VENV)/tested-with ## vdp under traffic and faults, and Prometheus with its dashboards (as root)
+	@PYTHONPATH=.:plugins $(bin)/python -m tools.dashboards show
+
+dashboards-check: $(VENV)/tested-with ## hold etc/grafana against Grafana's own types (needs npm)
+	@PYTHONPATH=. $(bin)/python -m tools.dashboards check
+
+site: setup $(VENV)/tested-with ## the documentation as a site and as man pages: build/site
+	@PYTHONPATH=.:plugins $(bin)/python -m tools.site build/site
+	@echo "build/site/html/index.html, and for man -l: $$(cd build/site/man && echo *)"
 
 conformance: test-c $(VENV)/tested-with setup ## run all tests, and write what they show (as root)
 	@$(bin)/python -m pytest -p tests.conformance.plugin --conformance docs/conformance.md $(ARGS)
 
-dist: $(VENV)/tested-with ## wheel and source archive in dist/
-	@PATH="$(bin):$$PATH" $(bin)/python -m build --no-isolation --skip-dependency-check --outdir dist . >/dev/null
-	@ls dist/*
+dist: $(VENV)/tested-with ## a release in dist/: source archive, wheel, bill of materials, checksums
+	@$(bin)/python -m tools.dist dist
 
 clean: ## remove what was built; the virtualenv stays, and is filled anew
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis $(native) $(VENV)/installed
@@ -107,4 +120,4 @@ build/asan/configured: $(VENV)/tested-with tests/c meson.build
 	    -Dextension=false -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@touch $@
 
-.PHONY: help run setup test test-c test-python check lint types bench docs conformance dist clean
+.PHONY: help run setup test test-c test-python check lint types bench docs dashboards dashboards-check site conformance dist clean

@@ -1,11 +1,13 @@
-"""The engine that a test runs on: the C engine and its readable twin, one after the other."""
+"""The engine that a test runs on, the C engine and its readable twin in turn; and vdp as it is installed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.clean import Clean, copied
 from vdp.engine.interface import Engine, EngineConfig
 from vdp.testing.reference import ReferenceEngine
 
@@ -55,3 +57,15 @@ def make_engine(engine_class: Callable[[EngineConfig], Engine]) -> Iterator[Engi
 def engine(make_engine: EngineFactory) -> Engine:
     """One engine with the default configuration."""
     return make_engine()
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of this tree as it is now: builds of it are of the same, whoever edits meanwhile."""
+    return copied(tmp_path_factory.mktemp("snapshot") / "tree")
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory, snapshot: Path) -> Clean:
+    """A virtualenv with the wheel of this tree; plugins may be installed into it."""
+    return Clean(tmp_path_factory.mktemp("clean"), snapshot)

@@ -271,7 +271,7 @@ class Daemon:
         rows = shown["ports"] if isinstance(shown, dict) and "ports" in shown else shown
         return {row["name"]: row for row in rows}
 
-    def wait_ready(self, timeout: float = 20.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         def ready() -> bool:
             if self.process.status is not None:
                 raise LabError(f"vdp ended with {self.process.status}\n{self.process.said()}")
@@ -305,6 +305,8 @@ class Lab:
         self._processes: list[Process] = []
         self._daemons: list[Daemon] = []
         self._undo: list[Callable[[], None]] = []
+        #: Folders with what its daemons find installed, beside the tree.
+        self.packages: list[Path] = []
 
     def __enter__(self) -> Lab:
         return self
@@ -382,7 +384,7 @@ class Lab:
         file = self.folder / f"{number}.toml"
         file.write_text(f'{configuration}\n[control]\nsocket = "{socket}"\n')
         command = host.command(sys.executable, "-X", "faulthandler", "-m", "vdp", "-c", str(file))
-        path = f"{REPOSITORY}:{REPOSITORY / 'plugins'}"
+        path = ":".join(map(str, (REPOSITORY, REPOSITORY / "plugins", *self.packages)))
         # Ours, also where the host is another laboratory's: it ends with the test.
         process = self.adopt(
             Process(command, self.folder, f"vdp-{number}", PYTHONPATH=path, PYTHONUNBUFFERED="1")

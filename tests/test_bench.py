@@ -19,7 +19,7 @@ import pytest
 from tests.lab import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}"}
-NAMES = ("engine", "latency", "packets", "scale", "start", "tunnel", "upcalls")
+NAMES = ("books", "engine", "latency", "packets", "plugins", "scale", "start", "tunnel", "upcalls")
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -64,12 +64,41 @@ def test_engine() -> None:
 
 @needs_cc
 @pytest.mark.timeout(180)
+@pytest.mark.conformance("J")
+def test_books() -> None:
+    """Every packet is accounted for, and all the ways to lose one that this is about were met."""
+    done = run("books", "--json", "--packets", "1000000", "--seed", "2")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["packets"], found["difference"]) == (1_000_000, 0)
+    assert found["equations"] > 300
+    for how in ("injected", "cloned", "segmented", "merged", "transmitted", "consumed"):
+        assert found[how] > 0, how
+    assert found["reasons"].keys() >= {
+        "port_down", "tx_queue_full", "cell_full", "group_queue_full", "upcall_queue_full", "upcall_rate",
+        "no_buffer", "gso_invalid", "gso_unsupported", "vnet_hdr_invalid", "packet_type", "loop_guard",
+        "parse_truncated", "ip_checksum", "ttl_expired", "mtu_exceeded", "no_port", "policy_rule",
+    }  # fmt: skip
+
+
+@needs_cc
+@pytest.mark.timeout(180)
+def test_plugins() -> None:
+    found = measure("plugins")
+    assert len(numbers(found, r"(de|en)capsulation_(gre|mpls|mpls_uniform)_ns")) == 6
+    assert set(found["targets"]) == {"decapsulation_mpls_to_gre", "encapsulation_mpls_to_gre"}
+
+
+@needs_cc
+@pytest.mark.timeout(180)
 def test_scale() -> None:
     found = measure("scale", "--tunnels", "40", "--only", "memory")
     assert len(numbers(found, r"(de|en)capsulation_(1|40)_ns")) == 4
     assert len(numbers(found, r"flows_(1|100|10000|200000)_ns")) == 4
     assert len(numbers(found, r"masks_(1|8|32)_ns")) == 3
-    assert len(numbers(found, r"workers_[12]_mpps")) == 2
+    assert len(numbers(found, r"(workers|numbers)_[12]_mpps")) == 4
+    assert found["workers_2_undisturbed"] >= 0
+    assert set(found["workers_by"].values()) <= {"clock", "processor time"}
     assert set(found["links"]) == {"1", "40"}
 
 
@@ -79,10 +108,13 @@ def test_scale() -> None:
 @pytest.mark.timeout(180)
 def test_scale_live() -> None:
     found = measure("scale", "--tunnels", "40", "--only", "live")
-    assert len(numbers(found, r"live_(1|40)_ns")) == 2
-    assert len(numbers(found, r"live_(1|40)_pps")) == 2
-    assert len(numbers(found, r"live_ratio")) == 1
-    assert set(found["targets"]) == {"live_at_40_tunnels"}
+    assert len(numbers(found, r"live_(de|en)capsulation_(1|40)_ns")) == 4
+    assert len(numbers(found, r"live_(de|en)capsulation_(1|40)_pps")) == 4
+    assert len(numbers(found, r"live_(de|en)capsulation_ratio")) == 2
+    assert found["next_hop_40_s"] >= 0
+    assert set(found["targets"]) == {
+        f"live_{way}_at_40_tunnels" for way in ("decapsulation", "encapsulation")
+    }
 
 
 @needs_cc

@@ -47,27 +47,52 @@ def run_tests(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("name", ["plugins.md", "testing-plugins.md"])
+#: The pages whose Python is run, block by block; what a block prints is the ```text block behind it.
+RUN = ["plugins.md", "tracing.md", "handler-lists.md", "cookbook.md", "testing-plugins.md"]
+BLOCK = re.compile(r"^```(python|text|toml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def looks_like(shown: str) -> re.Pattern[str]:
+    """What a page shows; `…` stands for anything in a line."""
+    return re.compile(".*".join(map(re.escape, shown.split("…"))))
+
+
+@pytest.mark.parametrize("name", RUN)
 def test_the_python_of_a_page_runs(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forget_modules: None
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forget_modules: None,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = (DOCS / name).read_text()
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
-    for block in re.finditer(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
-        source = block.group(1)
-        named = re.match(r"# (\w+)\.py\n", source)
-        if named and named.group(1).startswith("test_"):
+    printed = ""
+    for block in BLOCK.finditer(page):
+        kind, source = block.groups()
+        # Lines are numbered as on the page, so that a failure can be found there.
+        line = page.count("\n", 0, block.start(2))
+        if kind == "text":
+            assert looks_like(source).fullmatch(printed), f"{name}:{line}: what is printed is\n{printed}"
+            printed = ""
+            continue
+        assert not printed, f"{name}:{line}: the block before prints what the page does not show:\n{printed}"
+        named = re.match(r"# (\w+)\.(?:py|toml)\n", source)
+        if kind == "toml":
+            if named:
+                (tmp_path / f"{named.group(1)}.toml").write_text(source)
+        elif named and named.group(1).startswith("test_"):
             path = tmp_path / f"{named.group(1)}.py"
             path.write_text(source)
             run_tests(path)
         elif named:
             install(tmp_path, named.group(1), source)
         else:
-            # Lines are numbered as on the page, so that a failure can be found there.
-            line = page.count("\n", 0, block.start(1))
             exec(compile("\n" * line + source, DOCS / name, "exec"), namespace)
+            printed = capsys.readouterr().out
+    assert not printed, f"{name}: the last block prints what the page does not show:\n{printed}"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +102,21 @@ def test_the_python_of_a_page_runs(
 )
 def test_examples_pass_the_check(example: Path) -> None:
     assert main(["check", "-c", str(example)]) == 0
+
+
+#: The pages whose configurations are checked: whole files, known by the plugins that they load.
+GUIDE = ["operating.md", "replacing-a-kernel-tunnel.md", "wccp-with-squid.md"]
+
+
+@pytest.mark.parametrize("name", GUIDE)
+def test_the_configurations_of_the_guide_pass_the_check(name: str, tmp_path: Path) -> None:
+    blocks = [source for kind, source in BLOCK.findall((DOCS / name).read_text()) if kind == "toml"]
+    files = [source for source in blocks if "[plugins]" in source]
+    assert files
+    for number, source in enumerate(files):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(source)
+        assert main(["check", "-c", str(path)]) == 0
 
 
 def test_every_page_is_in_the_index() -> None:

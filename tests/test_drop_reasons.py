@@ -230,6 +230,7 @@ ELSEWHERE = {
         "engine/test_offload.py:test_a_checksum_whose_field_is_trimmed_off_is_dropped_at_the_output",
     "header_budget":
         "registry/test_delivery.py:test_a_handler_that_looks_too_deep_drops_the_packet_as_over_the_header_budget",
+    "group_queue_full": "engine/test_groups.py:test_a_full_line_drops",
     "handler_timeout": "slowpath/test_time_limit.py:test_a_handler_that_hangs_costs_its_packet",
     "no_buffer": "c/test_execute.c:test_an_empty_pool_loses_packets_under_their_name",
     "cell_full": "engine/test_cells.py:test_a_full_cell_drops_what_it_cannot_join",

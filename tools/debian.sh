@@ -50,6 +50,7 @@ find_missing() {
             want tshark has tshark
             want openvswitch-switch has ovs-vswitchd
             want prometheus has promtool
+            want chromium has chromium
             ;;
         *)
             echo "tools/debian.sh: no group $group" >&2

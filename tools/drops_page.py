@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vdp.explain.drops import DROPS
+
 REASONS = Path(__file__).parents[1] / "vdp" / "engine" / "reasons.def"
 
 _HEAD = """\
@@ -20,15 +22,16 @@ A packet is charged to the port or link it came in by until an output takes it, 
 `tx_queue_full` and `cell_full` stand at the port or link that the packets should have left by or gone into,
 nearly everything else at the one they came in by. `held` packets, which wait for the slow path, are not lost.
 
-| reason | the packet was dropped because |
-| --- | --- |
+| reason | the packet was dropped because | where that comes from | what to do |
+| --- | --- | --- | --- |
 """
 
 _TAIL = """
 A plugin's own reasons are named `plugin_PLUGIN_WORD` ([plugins](plugins.md)). What to do about the common
-ones: [operating](operating.md).
+ones: [troubleshooting](troubleshooting.md).
 
-This page is written by `make docs` from `vdp/engine/reasons.def`; add a reason there, at the end.
+`vdp explain REASON` prints the same. This page is written by `make docs` from `vdp/engine/reasons.def` and
+`vdp/explain/drops.py`; add a reason in both, in the first at the end.
 """
 
 
@@ -39,7 +42,7 @@ def reasons() -> list[tuple[str, str]]:
 
 def page() -> str:
     """The whole page."""
-    rows = [f"| `{name}` | {text} |\n" for name, text in reasons()[1:]]
+    rows = [f"| `{name}` | {text} | {' | '.join(DROPS[name])} |\n" for name, text in reasons()[1:]]
     return _HEAD + "".join(rows) + _TAIL
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -35,7 +37,8 @@ def test_a_run_without_an_end_is_refused() -> None:
 def test_after_its_end_a_packet_takes_no_more_effects() -> None:
     packet = view(PACKET)
     packet.output(2)
-    for effect in (lambda: packet.pull(1), lambda: packet.drop("policy_rule"), packet.clone):
+    drop, count = partial(packet.drop, "policy_rule"), partial(packet.count, 1)
+    for effect in (partial(packet.pull, 1), drop, count, packet.clone):
         with pytest.raises(TraceError, match="already output or dropped"):
             effect()
     assert packet.program() == (act.Output(2),)
