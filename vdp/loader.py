@@ -10,6 +10,7 @@ import difflib
 import logging
 import types
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, entry_points
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pluggy
 from pydantic import BaseModel
 
-from vdp import hookspecs
+from vdp import hookspecs, plugin_files
 from vdp.plugin_contract import HOOKS, contract_broken, mapping
 from vdp.registrations import Registrations
 from vdp.registry import RegistryError, fault
@@ -100,6 +101,8 @@ class Plugins:
         self.kinds_of: dict[str, list[str]] = {}  # by plugin, of those that are loaded, in that order
         self.actions: dict[str, ActionMaker] = {}  # of rules, by PLUGIN.WORD
         self.is_started = False  # vdp_start has been called
+        #: What the files of plugins must be, where that is said ([plugins] hashes).
+        self.hashes: Mapping[str, str] = {}
         self._registered: dict[str, Registrations] = {}
         #: Kinds that plugins asked for when they registered, and who registers right now.
         self._asked: dict[str, set[str]] = {}
@@ -133,14 +136,31 @@ class Plugins:
         if point is None:
             known = ", ".join(sorted(self._points)) or "none"
             raise PluginError(name, f"is not installed (there is: {known})")
+        pinned = self.hashes.get(name)
+        if pinned is not None:
+            self._require(name, point.module, pinned)
         try:
-            module: types.ModuleType = point.load()
+            with plugin_files.untouched() if pinned is not None else nullcontext():
+                module: types.ModuleType = point.load()
         except (Exception, SystemExit) as error:
             raise PluginError(name, f"can not be imported: {_in_a_line(error)}") from error
         broken = contract_broken(module)
         if broken:
             raise PluginError(name, broken)
         return module
+
+    def _require(self, name: str, module: str, pinned: str) -> None:
+        """Its files are those that the configuration trusts; PluginError."""
+        try:
+            found = plugin_files.digest(module)
+        except (LookupError, ImportError, OSError) as error:
+            raise PluginError(name, f"can not be looked at: {_in_a_line(error)}") from error
+        if found != pinned:
+            raise PluginError(
+                name,
+                f"is not imported: its files are {found}, [plugins] hashes has {pinned}; look at what "
+                f"changed, then `vdp plugin hash {name}` prints the new line",
+            )
 
     def adopt(
         self, name: str, module: types.ModuleType, kinds_it_had: Sequence[LinkKind] | None = None

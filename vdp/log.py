@@ -30,7 +30,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = f"{record.levelname.lower()}: {printable(record.getMessage())}"
         if record.exc_info and record.levelno >= logging.ERROR:
-            text += "\n" + self.formatException(record.exc_info)
+            # Indented: no line of what an exception says can be taken for one of the log's.
+            lines = self.formatException(record.exc_info).split("\n")
+            text += "".join(f"\n  {printable(line)}" for line in lines)
         return text
 
 

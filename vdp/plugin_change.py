@@ -30,6 +30,7 @@ from vdp.registry import fault
 
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
+    from vdp.links.inner import InnerSources
     from vdp.links.link import Link
     from vdp.loader import PluginInfo
 
@@ -46,12 +47,13 @@ class Told:
     kind: str
     underlay: str
     gro: bool
+    inner: InnerSources
     options: Mapping[str, Any]
 
     @classmethod
     def of(cls, link: Link) -> Told:
         underlay = str(link.fill_info()["underlay"])
-        return cls(link.name, link.kind.name, underlay, link.gro, link.configuration())
+        return cls(link.name, link.kind.name, underlay, link.gro, link.inner, link.configuration())
 
 
 class PluginChange:
@@ -275,7 +277,10 @@ class PluginChange:
                     told.kind, f"gives link kind {told.kind!r} no more, of which is link {told.name}"
                 )
             parameters = kind.parameters.model_validate(dict(told.options))
-            await self._datapath.add_link(told.name, told.kind, told.underlay, parameters, gro=told.gro)
+            link = await self._datapath.add_link(
+                told.name, told.kind, told.underlay, parameters, gro=told.gro
+            )
+            link.change_inner(told.inner)
 
     # -- modules ------------------------------------------------------------------------------
 

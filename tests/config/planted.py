@@ -90,12 +90,12 @@ MISTAKES = (
     Mistake("a TAP connected with a gre link", "wrong-layer", "two of one layer", "gretap",
             PORTS + GRE + '[[connect]]\nmembers = ¦["tap0", "gre0"]\n'),
     Mistake("a TAP as underlay", "no-underlay", "a raw (or memory) port", "underlay",
-            PORTS + '[[link]]\nname = "gre0"\nkind = "gre"\nunderlay = ¦"tap0"\n'),
+            PORTS + '[[link]]\nname = "gre0"\nkind = "gre"\nunderlay = ¦"tap0"\nremote = "192.0.2.2"\n'),
     Mistake("a kind whose plugin is not listed", "unknown-kind", "a kind of link", "plugins.load",
             PORTS + '[[link]]\nname = "t0"\nkind = ¦"ip6gretap"\nunderlay = "underlay"\n'),
     Mistake("ip6gre over IPv4", "wrong-family", "family ipv6", 'family = "ipv6"',
             PORTS.replace('"wccp"', '"ip6gre"')
-            + '[[link]]\nname = "t0"\nkind = "ip6gre"\nunderlay = ¦"underlay"\n'),
+            + '[[link]]\nname = "t0"\nkind = "ip6gre"\nunderlay = ¦"underlay"\nremote = "2001:db8::2"\n'),
     Mistake("the same tunnel twice", "same-link", "tell the tunnels apart", "the same kind",
             PORTS + GRE + GRE.replace("gre0", "gre1").replace("[[link]]", "¦[[link]]")),
     Mistake("host bits in a destination", "wrong-value", "without host bits", '"10.20.0.0/16"',
@@ -134,6 +134,8 @@ MISTAKES = (
             '[[route]]\ndestination = ¦"0.0.0.0/0"\nvia = "tun0"\n'),
     Mistake("an action of nobody", "unknown-action", "an action of a loaded plugin", "there is",
             PORTS + '[[rule]]\nactions = [¦"gre.fly:away"]\n'),
+    Mistake("a tunnel from anybody", "open-tunnel", "the address of the other end", "allow_any_remote = true",
+            PORTS + GRE.replace('remote = "192.0.2.2"', '¦remote = "any"')),
     Mistake("a plugin listed twice", "listed-twice", "each plugin once", "",
             '[plugins]\nload = ["gre", ¦"gre"]\n'),
 )  # fmt: skip

@@ -27,7 +27,9 @@ load = ["gre", "gretap"]
 
 
 def link(name: str, kind: str = "gre", underlay: str = "raw0", more: str = "") -> str:
-    return f'\n[[link]]\nname = "{name}"\nkind = "{kind}"\nunderlay = "{underlay}"\n{more}\n'
+    """A `[[link]]`, from and to anybody unless `more` says otherwise."""
+    head = f'name = "{name}"\nkind = "{kind}"\nunderlay = "{underlay}"\nallow_any_remote = true'
+    return f"\n[[link]]\n{head}\n{more}\n"
 
 
 Said = Callable[..., list[str]]

@@ -195,8 +195,9 @@ def test_thirty_mistakes_and_more_are_planted_nearly_all_with_a_cure() -> None:
     assert sum(not mistake.hint for mistake in MISTAKES) <= len(MISTAKES) // 6
 
 
-#: Not of one file alone: a file that is not there, what a reload may not change, what two files have.
-ELSEWHERE = {"not-readable", "at-start-only", "key-twice"}
+#: Not of one file alone: a file that is not there, what a reload may not change, what two files have.  And a
+#: warning.
+ELSEWHERE = {"not-readable", "at-start-only", "key-twice", "exposed"}
 
 
 def test_every_kind_is_provoked() -> None:

@@ -246,7 +246,19 @@ class FakeView:
                        masks=1, packets_free=2000, packets_total=2048),
                 worker(1, iterations=7, misses=1, upcalls_lost=1, actions_suppressed=6),
             ],
-            "flows": {"limit": 65536, "inserts": 9, "refused": 7, "evictions": {"idle": 4, "flush": 1}},
+            "flows": {
+                "limit": 65536, "inserts": 9, "refused": 7, "evictions": {"idle": 4, "flush": 1},
+                "refusals": {"masks": 5, "limit": 2}, "bound": 57344, "bound_steps": {"grew": 3},
+            },
+            "overload": {
+                "busy": 0.97, "lost": 0.0, "memory": 0.25,
+                "steps": [
+                    {"step": "admission", "taken": True, "count": 2, "cause": "a worker is busy",
+                     "effect": "a port gets 500 new flows a second"},
+                    {"step": "memory", "taken": False, "count": 0, "cause": "memory is used:",
+                     "effect": "no captures"},
+                ],
+            },
             "upcalls": {
                 "total": {"miss": 4, "action": 2},
                 "seconds": {"bounds": [0.001, 0.01], "counts": [3, 2, 1], "sum": 0.05},

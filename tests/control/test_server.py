@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from vdp.control import server as server_module
 from vdp.control.client import answers, call
 from vdp.control.errors import NOT_FOUND, ControlError, DaemonUnreachable
+from vdp.control.peers import Peer
 from vdp.control.server import CLIENTS_MOST, REQUEST_BYTES_MOST, ControlServer, Method
 
 T = TypeVar("T")
@@ -49,8 +49,8 @@ METHODS: dict[str, Method] = {
 
 
 @contextlib.asynccontextmanager
-async def serving(path: Path, idle_s: float = 5.0) -> AsyncIterator[ControlServer]:
-    server = ControlServer(path, METHODS, idle_s)
+async def serving(path: Path, idle_s: float = 5.0, **rights: Any) -> AsyncIterator[ControlServer]:
+    server = ControlServer(path, METHODS, idle_s, **rights)
     await server.start()
     try:
         yield server
@@ -58,9 +58,9 @@ async def serving(path: Path, idle_s: float = 5.0) -> AsyncIterator[ControlServe
         await server.stop()
 
 
-def run(path: Path, test: Callable[[str], Awaitable[None]], idle_s: float = 5.0) -> None:
+def run(path: Path, test: Callable[[str], Awaitable[None]], idle_s: float = 5.0, **rights: Any) -> None:
     async def main() -> None:
-        async with serving(path, idle_s):
+        async with serving(path, idle_s, **rights):
             await soon(test(str(path)))
 
     asyncio.run(main())
@@ -217,20 +217,35 @@ def test_one_client_too_many_is_told_so(tmp_path: Path) -> None:
     run(tmp_path / "s", test)
 
 
-def test_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("groups", "method", "answered"),
+    [
+        ({4711}, "echo", True),
+        ({4711}, "slowly", False),
+        ({4712}, "echo", False),
+        (set(), "echo", False),
+    ],
+)
+def test_another_user_may_ask_as_a_member_of_the_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, groups: set[int], method: str, answered: bool
+) -> None:
+    other = Peer(os.getpid(), os.geteuid() + 1000, frozenset(groups))
+    monkeypatch.setattr(Peer, "of", classmethod(lambda cls, client: other))
+
     async def test(path: str) -> None:
-        pack = server_module._UCRED.pack(os.getpid(), os.geteuid() + 1000, 0)
-        monkeypatch.setattr(server_module, "_UCRED", Credentials(pack))
+        answer = await exchange(path, json.dumps({"method": method}).encode() + b"\n")
+        assert answer.get("error", {}).get("code") == (None if answered else "refused")
+
+    monkeypatch.setattr(os, "chown", lambda path, user, group: None)
+    run(tmp_path / "s", test, readers=4711, readable={"echo"})
+
+
+def test_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Peer(os.getpid(), os.geteuid() + 1000, frozenset({0}))
+    monkeypatch.setattr(Peer, "of", classmethod(lambda cls, client: other))
+
+    async def test(path: str) -> None:
         assert (await exchange(path, b'{"method": "echo"}\n'))["error"]["code"] == "refused"
-
-    class Credentials:
-        def __init__(self, packed: bytes) -> None:
-            self.packed = packed
-            self.size = len(packed)
-            self.struct = server_module._UCRED
-
-        def unpack(self, data: bytes) -> Any:
-            return self.struct.unpack(self.packed)
 
     run(tmp_path / "s", test)
 

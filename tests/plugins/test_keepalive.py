@@ -18,6 +18,7 @@ from scapy.layers.l2 import GRE, Ether
 from tests.plane import L2, L3, A, B, MakePlane, Plane
 from vdp.cli import exits, main
 from vdp.forwarding.routes import Route
+from vdp.links.inner import InnerSources
 from vdp.testing.paths import StaticPaths
 from vdp.testing.soundness import check_soundness
 from vdp_keepalive.watch import Settings
@@ -99,6 +100,10 @@ def test_nothing_is_reflected_unless_it_is_asked_for(end: MakeEnd, options: dict
     plane.send("underlay", probe())
     assert plane.received("underlay") == []
     assert len(plane.received("inner")) == 1
+    plane.datapath.links["gre1"].change_inner(InnerSources(martians="drop"))
+    plane.send("underlay", probe())
+    assert plane.received("underlay") == plane.received("inner") == []
+    assert plane.all_drops() == {"inner_martian": 1}  # as Linux routes: its source is our own address
 
 
 @pytest.mark.conformance("L10")
@@ -510,6 +515,7 @@ protocol = "gre"
 name = "gre1"
 kind = "gre"
 underlay = "u"
+remote = "192.0.2.2"
 [plugin.keepalive.link.gre1]
 respond = true
 [plugin.keepalive.link.gre9]
@@ -517,7 +523,7 @@ send = true
 """)
     assert main(["check", "-c", str(path)]) == exits.CONFIG
     said = capsys.readouterr().err
-    assert said.startswith(f'{path}:13:1: error: plugin.keepalive.link.gre9: found "gre9", expected')
+    assert said.startswith(f'{path}:14:1: error: plugin.keepalive.link.gre9: found "gre9", expected')
     path.write_text(path.read_text().replace("gre9", "u"))
     assert main(["check", "-c", str(path)]) == exits.CONFIG
     assert 'found "u", a port, expected the name of a link' in capsys.readouterr().err

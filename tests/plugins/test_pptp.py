@@ -21,7 +21,7 @@ from vdp.testing.soundness import check_soundness
 
 PLUGINS = ("gre", "pptp")
 INNER = bytes(IP(src="10.0.0.2", dst="10.0.0.1") / UDP(sport=1, dport=2) / b"tunnelled")
-INNER6 = bytes(IPv6() / UDP(sport=1, dport=2) / b"tunnelled")
+INNER6 = bytes(IPv6(src="2001:db8::2", dst="2001:db8::1") / UDP(sport=1, dport=2) / b"tunnelled")
 OURS, PEERS = 17, 4711
 HEADER, CALL, LENGTH, ACK, PROTOCOL = (
     f"plugin_pptp_{name}" for name in ("header", "call", "length", "ack", "protocol")

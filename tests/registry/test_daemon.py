@@ -38,12 +38,14 @@ name = "gre1"
 kind = "gre"
 underlay = "underlay"
 local = "192.0.2.1"
+remote = "192.0.2.2"
 
 [[link]]
 name = "gre2"
 kind = "gre"
 underlay = "underlay"
 local = "192.0.2.1"
+remote = "192.0.2.2"
 key = 2
 
 [[connect]]

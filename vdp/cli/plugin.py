@@ -37,6 +37,12 @@ def info_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=show)
 
 
+def hash_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="PLUGIN")
+    add_json(parser)
+    parser.set_defaults(run=print_hash)
+
+
 def new_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the protocol: lower-case letters, digits, - and _")
     parser.add_argument(
@@ -102,6 +108,25 @@ def show(arguments: argparse.Namespace) -> int:
         if running and running[key]:
             print()
             table_page(columns)(running[key], sys.stdout, False)
+    return exits.OK
+
+
+def print_hash(arguments: argparse.Namespace) -> int:
+    """Print the line of `[plugins] hashes` that pins a plugin's files; nothing is imported."""
+    from vdp.loader import installed
+    from vdp.plugin_files import digest
+
+    points = installed()
+    if arguments.name not in points:
+        talk(f"{arguments.name} is not installed; there is: {', '.join(sorted(points)) or 'none'}")
+        return exits.NOT_FOUND
+    found = digest(points[arguments.name].module)
+    if arguments.json:
+        from vdp.cli.pages import print_json
+
+        print_json({arguments.name: found}, sys.stdout)
+    else:
+        print(f'{arguments.name} = "{found}"')
     return exits.OK
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from vdp.config.cautions import takes_anybody
 from vdp.config.faults import Fault
 from vdp.config.model import (
     MTU_LEAST_IPV6,
@@ -404,6 +405,23 @@ def bound_links_can_leave(draft: Draft) -> Iterator[Fault]:
         )
 
 
+def open_links_are_meant(draft: Draft) -> Iterator[Fault]:
+    """Nothing is taken out of a tunnel from whoever sends it, unless that is said in so many words."""
+    for index, link in draft.sections("link", LinkSection):
+        why = takes_anybody(link.parameters)
+        if why and not link.allow_any_remote:
+            key = "fallback" if why == "fallback" else "remote"
+            path: KeyPath = ("link", index, key) if key in link.options else ("link", index)
+            yield Fault(
+                path,
+                "the address of the other end, or allow_any_remote = true",
+                why,
+                "anybody who reaches the underlay could send into what is behind this link; "
+                "allow_any_remote = true says that this is meant, inner_allowed bounds it",
+                at_key=key in link.options,
+            )
+
+
 def routes_are_distinct(draft: Draft) -> Iterator[Fault]:
     seen: dict[tuple[object, int], int] = {}
     for index, route in draft.sections("route", RouteSection):
@@ -520,6 +538,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("udp-underlay", udp_ports_are_on_an_interface),
     ("same-link", links_are_distinct),
     ("other-device", bound_links_can_leave),
+    ("open-tunnel", open_links_are_meant),
     ("same-route", routes_are_distinct),
     ("impossible-rule", rules_make_sense),
     ("plugin-not-loaded", metadata_is_of_loaded_plugins),

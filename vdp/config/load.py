@@ -237,6 +237,8 @@ class _Loading:
             control=tables["control"],
             engine=tables["engine"],
             icmp=tables["icmp"],
+            overload=tables["overload"],
+            security=tables["security"],
             log=tables["log"],
             positions=self.positions,
         )

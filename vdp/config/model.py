@@ -19,6 +19,7 @@ from vdp.config.positions import KeyPath, Positions
 from vdp.config.rules import Action, RuleMatch
 from vdp.config.values import (
     Address,
+    Capability,
     DeviceName,
     Interface,
     Kind,
@@ -28,11 +29,12 @@ from vdp.config.values import (
     Mac,
     NamespaceName,
     Network,
+    PluginHash,
     PluginName,
     RawProtocol,
     SocketPath,
 )
-from vdp.engine.interface import EngineConfig, PacketType
+from vdp.engine.interface import Confine, EngineConfig, PacketType
 
 # The kernel's least MTU for IPv4 (RFC 791) and its most for a TAP (drivers/net/tun.c).
 MTU_LEAST, MTU_MOST = 68, 65535
@@ -141,6 +143,22 @@ class LinkSection(Section):
         description="join received packets of one flow to super-packets (NETIF_F_GRO); "
         "false: each goes on alone",
     )
+    allow_any_remote: bool = Field(
+        default=False,
+        description="true: packets are taken from whoever sends some, as `remote` any and `fallback` "
+        "mean; such a link is refused without it",
+    )
+    inner_allowed: Annotated[tuple[Network, ...], Listed] = Field(
+        default=(),
+        description="sources that packets out of this tunnel may have (of ARP: senders); others are "
+        "dropped as inner_source. Left out: any",
+    )
+    inner_martians: Literal["drop", "pass"] | None = Field(
+        default=None,
+        description="sources that nobody can have there: loopback, groups, broadcast, none, an address of "
+        "this host, IPv6 link-local. `drop`: as inner_martian; `pass`: they are not looked at. Left out: "
+        "dropped where vdp routes, as Linux does; passed by bridges and connects",
+    )
 
     _parameters: BaseModel = PrivateAttr(default_factory=NoParameters)
 
@@ -216,6 +234,11 @@ class PluginsSection(Section):
         default=(), description="an allow-list, in order; nothing unlisted is imported"
     )
     strict: bool = Field(default=False, description="true: a plugin that can not be loaded stops the start")
+    hashes: Mapping[PluginName, PluginHash] = Field(
+        default_factory=dict,
+        description='what the files of plugins must be: `gre = "sha256:…"`, as `vdp plugin hash` prints '
+        "it; others are not imported. One that is not named here is loaded whatever its files are",
+    )
     soft_limit_ms: int = Field(
         default=50,
         ge=0,
@@ -238,6 +261,12 @@ class ControlSection(Section):
     """`[control]`: where the other commands reach the daemon."""
 
     socket: SocketPath = Field(default="/run/vdp/vdp.sock", description="the socket's path; mode 0660")
+    group: str | None = Field(
+        default=None,
+        min_length=1,
+        description="group whose members may ask, and change nothing; the socket is made its own. Left "
+        "out: only root and the daemon's user are answered",
+    )
 
 
 _ENGINE = EngineConfig()
@@ -251,7 +280,19 @@ class EngineSection(Section):
         default=_ENGINE.packets, ge=128, le=1 << 20, description="packets in each worker's pool"
     )
     flows: int = Field(default=_ENGINE.flows, ge=1, le=1 << 22, description="flows in each worker's table")
-    masks: int = Field(default=_ENGINE.masks, ge=1, le=1024, description="masks (subtables) for each in-port")
+    masks: int = Field(
+        default=_ENGINE.masks,
+        ge=1,
+        le=1024,
+        description="different masks of each worker's flows; a port always gets a quarter of `port_masks`",
+    )
+    port_masks: int = Field(
+        default=_ENGINE.port_masks,
+        ge=1,
+        le=1024,
+        description="masks (subtables) for each in-port: so many probes a lookup takes at most. Packets "
+        "of a flow that finds no room stay with the slow path",
+    )
     upcall_queue: int = Field(
         default=_ENGINE.upcall_queue,
         ge=1,
@@ -266,6 +307,13 @@ class EngineSection(Section):
         ge=0,
         le=10**9,
         description="copies a second and port that programs send to the slow path; 0: no bound",
+    )
+    control_rate: int = Field(
+        default=_ENGINE.control_rate,
+        ge=0,
+        le=10**9,
+        description="of ARP, ICMP, ICMPv6 and GRE keepalives, new ones a second and port that go to the slow "
+        "path ahead of all else; 0: none",
     )
     poll_us: int = Field(
         default=_ENGINE.poll_us,
@@ -285,8 +333,9 @@ class EngineSection(Section):
         default=10, ge=1, le=86400, description="seconds after which an unused flow is removed"
     )
 
-    def engine_config(self) -> EngineConfig:
+    def engine_config(self, confine: Confine = Confine.REFUSE) -> EngineConfig:
         return EngineConfig(
+            confine=confine,
             workers=self.workers,
             packets=self.packets,
             flows=self.flows,
@@ -296,6 +345,8 @@ class EngineSection(Section):
             action_rate=self.action_rate,
             poll_us=self.poll_us,
             hold_us=self.hold_us,
+            port_masks=self.port_masks,
+            control_rate=self.control_rate,
         )
 
 
@@ -319,6 +370,80 @@ class IcmpSection(Section):
         default=1000, ge=0, le=10**9, description="errors a second to all hosts together"
     )
     msgs_burst: int = Field(default=50, ge=1, le=10**9, description="errors to all hosts together at once")
+    port_unreachable: bool = Field(
+        default=True,
+        description="tell the sender of tunnel packets that no link takes, as Linux does; false: who looks "
+        "for tunnels hears nothing",
+    )
+
+
+class OverloadSection(Section):
+    """`[overload]`: when there is too much to do, and what is done without then."""
+
+    enabled: bool = Field(default=True, description="false: nothing is done without")
+    busy_percent: int = Field(
+        default=90,
+        ge=1,
+        le=100,
+        description="a worker that has work for more of a second than that: captures and live traces get "
+        "one packet of 8",
+    )
+    very_busy_percent: int = Field(
+        default=95,
+        ge=1,
+        le=100,
+        description="and for more of three seconds than that: new flows are taken by `upcall_rate`, idle "
+        "ones go after `flow_idle_s`",
+    )
+    upcall_rate: int = Field(
+        default=500, ge=1, le=10**9, description="new flows a second and port then ([engine] upcall_rate)"
+    )
+    flow_idle_s: int = Field(
+        default=1, ge=1, le=86400, description="seconds after which an unused flow is removed then"
+    )
+    loss_permille: int = Field(
+        default=1,
+        ge=0,
+        le=1000,
+        description="of 1,000 packets more than that find a queue full: of a transmit queue that fills up "
+        "each port it comes from gets its part, and control traffic (ARP, ICMP, ICMPv6, keepalives) "
+        "the last eighth",
+    )
+    memory_percent: int = Field(
+        default=80,
+        ge=1,
+        le=100,
+        description="vdp has more of its memory than that: half as many flows, captures are ended, GRO "
+        "cells wait for nothing",
+    )
+    memory_mb: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 24,
+        description="megabytes that vdp should have; 0: what its control group allows, or the machine has",
+    )
+    recovery_s: int = Field(
+        default=10,
+        ge=1,
+        le=3600,
+        description="seconds below a bound after which a step is undone, those taken last first",
+    )
+
+
+class SecuritySection(Section):
+    """`[security]`: what the daemon's own threads may do."""
+
+    workers: Literal["refuse", "kill", "off"] = Field(
+        default="refuse",
+        description="what a system call that forwarding does not need comes to on a worker's thread: "
+        "`refuse` (EPERM, and counted) or `kill` (vdp ends at once); `off`: it is done, and the "
+        "workers keep their capabilities",
+    )
+    capabilities: Annotated[tuple[Capability, ...], Listed] = Field(
+        default=(),
+        description='capabilities to keep for plugins, such as `"CAP_SYS_TIME"`, beside those that the '
+        'configuration needs; `"all"`: none is given up',
+    )
 
 
 class LogSection(Section):
@@ -346,6 +471,8 @@ TABLE_SECTIONS: Mapping[str, type[Section]] = {
     "control": ControlSection,
     "engine": EngineSection,
     "icmp": IcmpSection,
+    "overload": OverloadSection,
+    "security": SecuritySection,
     "log": LogSection,
 }
 TOP_LEVEL = ("config_version", "include", *ARRAY_SECTIONS, *TABLE_SECTIONS, "plugin")
@@ -368,6 +495,8 @@ class Config:
     control: ControlSection
     engine: EngineSection
     icmp: IcmpSection
+    overload: OverloadSection
+    security: SecuritySection
     log: LogSection
     positions: Positions
 

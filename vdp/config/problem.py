@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vdp.log import printable
+
 if TYPE_CHECKING:
     from vdp.config.model import LinkKindInfo
 
@@ -33,12 +35,13 @@ class Problem:
     source: str = ""
     width: int = 1
     kind: str = ""
+    severity: str = "error"
 
     def render(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
         subject = f"{self.key}: " if self.key else ""
         kind = f" [{self.kind}]" if self.kind else ""
-        rows = [f"{place}: error: {subject}{self.message}{kind}"]
+        rows = [printable(f"{place}: {self.severity}: {subject}{self.message}{kind}")]
         if self.line and self.source.strip():
             number = f"{self.line:5}"
             rows.append(f"{number} | {_printable(self.source)}")
@@ -46,7 +49,7 @@ class Problem:
             indent = "".join("\t" if c == "\t" else " " for c in self.source[: self.column - 1])
             rows.append(f"{'':5} | {indent}{'^' * max(1, self.width)}")
         if self.hint:
-            rows.append(f"{'':5} = hint: {self.hint}")
+            rows.append(printable(f"{'':5} = hint: {self.hint}"))
         return "\n".join(rows)
 
     def as_json(self) -> dict[str, object]:

@@ -27,6 +27,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, PlainValidator
 from pydantic_core import PydanticCustomError
 
+from vdp.capabilities import NUMBERS
 from vdp.config.nearest import nearest_hint
 
 # linux/if.h IFNAMSIZ is 16 with the terminating zero.
@@ -139,6 +140,20 @@ def plugin_name(name: str) -> str:
     return name
 
 
+def plugin_hash(text: str) -> str:
+    """What a plugin's files must be (vdp.plugin_files)."""
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
+        raise refuse('"sha256:" and 64 hexadecimal digits, as `vdp plugin hash` prints it')
+    return text
+
+
+def capability(name: str) -> str:
+    """A capability by the kernel's name, or all of them."""
+    if name != "all" and name not in NUMBERS:
+        raise refuse('a capability, such as "CAP_SYS_TIME", or "all"', nearest_hint(name, NUMBERS))
+    return name
+
+
 def socket_path(path: str) -> str:
     if not path or "\0" in path or path.endswith("/"):
         raise refuse("the path of a UNIX socket")
@@ -150,6 +165,8 @@ def socket_path(path: str) -> str:
 DeviceName = Annotated[str, AfterValidator(device_name), Kind("a device name (1 to 15 bytes)")]
 NamespaceName = Annotated[str, AfterValidator(namespace_name), Kind("a network namespace's name")]
 PluginName = Annotated[str, AfterValidator(plugin_name), Kind("a plugin's name")]
+PluginHash = Annotated[str, AfterValidator(plugin_hash), Kind('"sha256:" and 64 hexadecimal digits')]
+Capability = Annotated[str, AfterValidator(capability), Kind("a capability's name")]
 SocketPath = Annotated[str, AfterValidator(socket_path), Kind("the path of a UNIX socket")]
 
 

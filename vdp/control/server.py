@@ -2,8 +2,9 @@
 
 A request is a line `{"id": 1, "method": "port.show", "params": {}}`, its answer a line
 `{"id": 1, "result": …}` or `{"id": 1, "error": {"code", "message", "hint"}}`; a client may
-send several, one after the other.  Only root and the daemon's own user are
-answered (SO_PEERCRED).  All limits are here: clients, request size, idle time.
+send several, one after the other.  Only root and the daemon's own user are answered, and
+a group's members in so far as they only ask (vdp.control.peers).  All limits are here:
+clients, request size, idle time.
 Methods run on the event loop; a long list is written in parts, so that the loop
 goes on in between.
 """
@@ -18,9 +19,8 @@ import logging
 import os
 import socket
 import stat
-import struct
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from vdp.control.errors import (
     UNKNOWN_METHOD,
     ControlError,
 )
+from vdp.control.peers import Peer, Right, right_of
 from vdp.control.stream import Stream
 
 Method = Callable[[dict[str, Any]], object | Awaitable[object]]
@@ -44,8 +45,6 @@ IDLE_S = 5.0
 OTHER = "other"
 ENTRIES_AT_ONCE = 128  # of a list, about 1 ms of JSON
 
-_UCRED = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-
 logger = logging.getLogger(__name__)
 
 
@@ -53,10 +52,19 @@ class ControlServer:
     """Answers `methods` at the UNIX socket `path` between start() and stop()."""
 
     def __init__(
-        self, path: str | os.PathLike[str], methods: Mapping[str, Method], idle_s: float = IDLE_S
+        self,
+        path: str | os.PathLike[str],
+        methods: Mapping[str, Method],
+        idle_s: float = IDLE_S,
+        *,
+        readers: int | None = None,
+        readable: Set[str] = frozenset(),
     ) -> None:
+        """readers: the group whose members may call the methods of `readable`; the socket becomes its own."""
         self.path = Path(path)
         self.methods = methods
+        self.readers = readers
+        self.readable = readable
         #: Requests that were answered, by method (OTHER: none that there is) and "ok" or "error".
         self.requests: Counter[tuple[str, str]] = Counter()
         self.idle_s = idle_s
@@ -83,6 +91,8 @@ class ControlServer:
             with contextlib.suppress(FileNotFoundError):
                 fresh.unlink()
             listener.bind(str(fresh))
+            if self.readers is not None:
+                os.chown(fresh, -1, self.readers)
             fresh.chmod(0o660)
             listener.listen(CLIENTS_MOST)
             fresh.rename(self.path)
@@ -133,7 +143,9 @@ class ControlServer:
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        refusal = self._refusal(writer)
+        peer = Peer.of(writer.get_extra_info("socket"))
+        right = right_of(peer, self.readers)
+        refusal = self._refusal(peer.uid, right)
         if refusal is not None:
             await self._send(writer, None, {"error": refusal.as_json()})
             return
@@ -147,18 +159,19 @@ class ControlServer:
                 error = ControlError(TOO_LARGE, f"a request has at most {REQUEST_BYTES_MOST} bytes")
                 await self._send(writer, None, {"error": error.as_json()})
                 return
-            await self._answer(line, reader, writer)
+            await self._answer(line, reader, writer, right)
 
-    def _refusal(self, writer: asyncio.StreamWriter) -> ControlError | None:
+    def _refusal(self, uid: int, right: Right) -> ControlError | None:
         if len(self._clients) > CLIENTS_MOST:
             return ControlError(BUSY, f"{CLIENTS_MOST} clients are connected already", "try again")
-        peer = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-        _, uid, _ = _UCRED.unpack(peer)
-        if uid not in (0, os.geteuid()):
-            return ControlError(REFUSED, f"user {uid} may not control this daemon", "ask as root")
+        if right is Right.NONE:
+            hint = "ask as root, or as a member of the group of [control] group"
+            return ControlError(REFUSED, f"user {uid} may not control this daemon", hint)
         return None
 
-    async def _answer(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answer(
+        self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, right: Right
+    ) -> None:
         number: object = None
         counted = OTHER
         try:
@@ -168,6 +181,9 @@ class ControlServer:
                 known = ", ".join(sorted(self.methods))
                 raise ControlError(UNKNOWN_METHOD, f"no method {method!r}", f"methods: {known}")
             counted = method
+            if right is not Right.ALL and method not in self.readable:
+                sentence = f"{method} is more than asking, which is all that members of the group may"
+                raise ControlError(REFUSED, sentence, "ask as root")
             result = handler(params)
             if inspect.isawaitable(result):
                 result = await result

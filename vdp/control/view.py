@@ -54,6 +54,7 @@ class PortRow(TypedDict):
     up: bool
     carrier: bool | None  # its device is up, and the other end is there; null: it has none
     error: str | None  # last I/O error, such as "EIO: Input/output error"
+    trouble: str | None  # what is wrong with its device, such as "its device tap0 is gone: it is waited for"
     features: list[str]  # vnet_hdr, csum, tso4, tso6, uso, gre_tso
     queues: int
     kernel_drops: int  # frames lost in front of it for want of room
@@ -247,12 +248,18 @@ class WorkerRow(TypedDict):
     masks: int
     packets_free: int
     packets_total: int
+    calls_refused: int  # system calls that the worker may not do
+    different_masks: int  # ports may share them
+    queue_lost: int  # packets that found a queue full, but those for the slow path, or no buffer
 
 
 class FlowTotals(TypedDict):
     limit: int  # flows that all workers' tables may hold
     inserts: int
     refused: int  # found no room
+    refusals: dict[str, int]  # the same by why: limit, table, masks, program, other
+    bound: int  # flows beyond which new ones are kept by chance; follows what a sweep takes
+    bound_steps: dict[str, int]  # hit, kill, scaled, reduced, grew
     evictions: dict[str, int]  # idle, limit, revalidated, flush
 
 
@@ -267,6 +274,25 @@ class HistogramRow(TypedDict):
     bounds: list[float]
     counts: list[int]
     sum: float
+
+
+class OverloadStepRow(TypedDict):
+    """A step that is taken while there is too much to do."""
+
+    step: str  # watchers, admission, shedding, memory
+    taken: bool
+    count: int  # how often it was
+    cause: str  # what is above its bound
+    effect: str  # what vdp does without
+
+
+class OverloadRow(TypedDict):
+    """Parts, 0 to 1: of the busiest worker's time, of packets lost to full queues, of memory."""
+
+    busy: float
+    lost: float
+    memory: float
+    steps: list[OverloadStepRow]
 
 
 class IcmpTotals(TypedDict):
@@ -309,6 +335,8 @@ class StatusRow(TypedDict):
     workers: list[WorkerRow]
     flows: FlowTotals
     upcalls: UpcallTotals
+    overload: OverloadRow
+    troubles: NotRequired[list[str]]  # what is wrong with ports' devices, a sentence each
     icmp: IcmpTotals
     log: dict[str, int]  # lines, by level
     netlink: list[NetlinkRow]

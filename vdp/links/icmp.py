@@ -73,7 +73,7 @@ class IcmpErrors:
     def __init__(self, datapath: Datapath) -> None:
         self._datapath = datapath
         self.limits = IcmpLimits(datapath.engine.clock)
-        self._unreachable = self._cookie(port_unreachable)
+        self._unreachable = self._cookie(self._unclaimed)
         self._failure = self._cookie(host_unreachable)
         self._too_big: dict[int, int] = {}  # cookie by MTU
         self._problem: dict[int, int] = {}  # cookie by pointer
@@ -107,6 +107,10 @@ class IcmpErrors:
             self._datapath.undoable(partial(self._problem.__delitem__, pointer))
         packet.upcall(cookie)
         return packet.drop(reason, *counters)
+
+    def _unclaimed(self, offending: bytes, protocol: int) -> bytes | None:
+        """Port unreachable, unless whoever looks for tunnels is to hear nothing ([icmp] port_unreachable)."""
+        return port_unreachable(offending, protocol) if self.limits.rates.port_unreachable else None
 
     def _cookie(self, make: Make) -> int:
         return self._datapath.add_cookie(partial(self._reply, make=make), partial(self._foretell, make=make))

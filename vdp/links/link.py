@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from vdp.engine.interface import Feature, PacketType
 from vdp.links.estate import Owned
+from vdp.links.inner import InnerSources
 from vdp.protocols.ip import IPProtocol
 from vdp.verdict import Verdict
 
@@ -79,6 +80,8 @@ class Link(abc.ABC):
         self.mtu = 1500
         self.up = True
         self.gro = True
+        #: Which sources what comes out of it may have.
+        self.inner = InnerSources()
         self._owned: list[Owned] = []
         datapath.half_made[name] = self  # until newlink has ended
         add_cell = partial(datapath.add_cell, name, kind.packet_type)
@@ -185,6 +188,12 @@ class Link(abc.ABC):
         self.gro = gro
         features = self.datapath.joined if gro else Feature.NONE
         self.datapath.engine.set_port_features(self.number, features)
+
+    def change_inner(self, inner: InnerSources) -> None:
+        """Other sources from now on, for packets of flows that there are, too."""
+        if inner != self.inner:
+            self.inner = inner
+            self.datapath.invalidate(self.tag)
 
     def configuration(self) -> dict[str, Any]:
         """What a `[[link]]` table must say to make it again: fill_info, in a configuration's words."""
