@@ -69,6 +69,12 @@ class Conduct:
         self.terms += 1
         return True
 
+    def blame(self, now_ns: int, times: int) -> None:
+        """The process before this one ended while it ran, the `times`th in a row: it is out."""
+        self.term_ns = FIRST_TERM_NS if times < 2 else min(60 * NS << min(times - 2, 8), MOST_TERM_NS)
+        self.until_ns = now_ns + self.term_ns
+        self.terms += 1
+
     def release(self, now_ns: int) -> bool:
         """Its time may be over; whether that is so."""
         if not self.is_out or now_ns < self.until_ns:

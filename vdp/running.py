@@ -12,18 +12,20 @@ import errno
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from vdp.engine.interface import PortType
+from vdp.engine.interface import Feature, PortType
 from vdp.forwarding.bridge import Bridge
 from vdp.forwarding.routes import Route, RouteTable
 from vdp.forwarding.rules import compile_rule
+from vdp.links.inner import InnerSources
 from vdp.links.link import LinkError
 from vdp.loader import PluginError
 from vdp.netlink.decode import mac as mac_bytes
-from vdp.ports import Carried, open_port, refused
-from vdp.ports.open import port_config
+from vdp.ports import Carried, PortError, open_port, refused
+from vdp.ports.open import keep, port_config
 from vdp.registry import fault
 
 if TYPE_CHECKING:
@@ -56,6 +58,22 @@ class Forwards(Protocol):
     def rules(self) -> tuple[RuleSection, ...]: ...
 
 
+class Links(Forwards, Protocol):
+    """And of links."""
+
+    @property
+    def links(self) -> tuple[LinkSection, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    links: tuple[LinkSection, ...]
+    bridges: tuple[BridgeSection, ...]
+    connects: tuple[ConnectSection, ...]
+    routes: tuple[RouteSection, ...]
+    rules: tuple[RuleSection, ...]
+
+
 def members(config: Forwards) -> set[str]:
     """The ports and links that forwarding names: what comes in there goes on, whatever it is."""
     return {
@@ -65,7 +83,7 @@ def members(config: Forwards) -> set[str]:
     }
 
 
-def carried(config: Config, port: str, kinds: Mapping[str, LinkKind], taken: Taken) -> Carried:
+def carried(config: Links, port: str, kinds: Mapping[str, LinkKind], taken: Taken) -> Carried:
     """What the links of a configuration over that port receive by, and with them the plugins.
 
     taken: UDP ports that plugins take by themselves, by IP version.
@@ -105,11 +123,22 @@ class Running:
         self.routes: tuple[RouteSection, ...] = ()
         self.rules: tuple[RuleSection, ...] = ()
 
-    async def make(self, config: Config) -> None:
-        """Everything of a configuration, where nothing is yet, but for what `complete` does."""
+    async def make(self, config: Config, missing: Callable[[Port, str], None] | None = None) -> None:
+        """Everything of a configuration, where nothing is yet, but for what `complete` does.
+
+        missing: told of ports that can not be opened; they are there, without a device.  None: PortError.
+        """
         for port in config.ports:
             carries = carried(config, port.name, self.datapath.plugins.kinds, self.taken())
-            await self._open_port(port, carries, programs=False)
+            try:
+                await self._open_port(port, carries, programs=False)
+            except PortError as refused:
+                if missing is None or port.type in ("memory", "gro-cell"):
+                    raise
+                device = port.interface or (None if port.protocol else port.name)
+                there = self.datapath.add_port(port_config(port), device=device, netns=port.netns)
+                self.ports[port.name] = port
+                missing(there, refused.sentence)
         for link in config.links:
             await self.add_link(link)
         self.forward(config)
@@ -190,6 +219,25 @@ class Running:
             await port.opened.close()
         self._joined_anew()
 
+    def carries(self, name: str) -> Carried:
+        """What a port is to carry, as everything is now."""
+        links = tuple(self.links.values())
+        now = _InForce(links, self.bridges, self.connects, self.routes, self.rules)
+        return carried(now, name, self.datapath.plugins.kinds, self.taken())
+
+    def attach_port(self, port: Port, opened: OpenedPort) -> None:
+        """A port that has lost its device gets this one.  OSError, and it has none."""
+        datapath, config = self.datapath, opened.config
+        datapath.engine.attach_port(port.number, config)
+        port.opened, port.device, port.mac, port.mtu = opened, opened.device, opened.mac, config.mtu
+        port.features, port.refused = config.features, Feature.NONE
+        if port.tells_devices:
+            port.tell_devices()
+        datapath.invalidate(port.tag, ("underlay", port.name), ("addresses", port.name))
+        datapath.revalidate()
+        self._joined_anew()
+        self._say_ring(port)
+
     async def change_port(self, section: PortSection, carries: Carried) -> None:
         """Other values for keys that can be changed (vdp.reload.plan says which); OSError: as it was."""
         before, port = self.ports[section.name], self.datapath.ports[section.name]
@@ -206,6 +254,8 @@ class Running:
             self.datapath.invalidate(port.tag)
             self.datapath.revalidate()
         self.ports[section.name] = section
+        if port.opened is not None:
+            keep(port.opened, section, self._system.store)
 
     def _changes(
         self, port: Port, before: PortSection, after: PortSection, carries: Carried
@@ -244,6 +294,8 @@ class Running:
 
     async def _set_mtu(self, port: Port, mtu: int | None) -> None:
         opened = port.opened
+        if opened is None and port.type is not PortType.MEMORY:
+            return  # its device is gone: the next one gets it
         if port.type in (PortType.TAP, PortType.TUN):
             mtu = (await opened.netlink.set_link(opened.ifindex, mtu=mtu or DEFAULT_MTU)).mtu
         elif mtu is None and port.type is PortType.PACKET:
@@ -279,6 +331,7 @@ class Running:
             giver = datapath.plugins.giver(section.kind)
             log.debug("link %s", section.name, exc_info=error)
             raise PluginError(giver, f"can not make link {section.name}: {fault(error)}") from error
+        link.change_inner(InnerSources(section.inner_allowed, section.inner_martians))
         self.links[section.name] = section
         info = link.fill_info()
         log.info(
@@ -297,6 +350,8 @@ class Running:
             self.datapath.set_link_up(section.name, was_up if is_as_told else _up(section))
         if section.gro != link.gro:
             link.change_gro(section.gro)
+        link.change_inner(InnerSources(section.inner_allowed, section.inner_martians))
+        self.datapath.revalidate()
         self.links[section.name] = section
 
     async def remove_link(self, name: str) -> None:

@@ -22,6 +22,8 @@ import threading
 import time
 from types import FrameType
 
+from vdp.last_words import LastWords
+
 SIGNAL = signal.SIGURG
 #: Who waits, without work for the processor, may do so for this many limits.
 WAIT_LIMITS = 10
@@ -84,6 +86,8 @@ class TimeLimit:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.seconds = seconds
+        #: Which handler runs, for the process after this one.
+        self.words = LastWords()
         self._runs: list[Run] = []
         self._begun = 0
         self._watcher: threading.Thread | None = None

@@ -1,7 +1,9 @@
 /* ring.c and port_packet.c: long frames, which a ring has no room for, come in rows by one call, in
  * their place among short ones, and those that are refused leave no gap.  In a network namespace of
- * this process, as root. */
+ * this process, as root.  What another process left in a ring is found again. */
 #include "port_fixture.h"
+
+#include "../../vdp/engine/ring.h"
 
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -117,8 +119,59 @@ static void test_long_frames_keep_their_place(void **state)
     finish(cable.fixture, cable.far);
 }
 
+enum { FRAMES = 8, FRAME = 2048 };
+
+/* A ring as another process left it: `count` frames from `first` on are filled. */
+static struct vdp_ring found_ring(uint32_t first, uint32_t count)
+{
+    static _Alignas(64) uint8_t memory[FRAMES * FRAME];
+    memset(memory, 0, sizeof memory);
+    for (uint32_t i = 0; i < count; i++) {
+        struct tpacket2_hdr *header =
+            (struct tpacket2_hdr *)(void *)(memory + (size_t)((first + i) % FRAMES) * FRAME);
+        header->tp_status = TP_STATUS_USER;
+        header->tp_sec = 100;
+        header->tp_nsec = i;
+    }
+    return (struct vdp_ring){
+        .memory = memory, .frame_size = FRAME, .count = FRAMES, .is_found = true};
+}
+
+static void test_frames_are_taken_where_another_process_was(void **state)
+{
+    (void)state;
+    for (uint32_t first = 0; first < FRAMES; first++)
+        for (uint32_t count = 1; count <= FRAMES; count++) {
+            struct vdp_ring ring = found_ring(first, count);
+            for (uint32_t i = 0; i < count; i++) {
+                const struct tpacket2_hdr *header = vdp_ring_peek(&ring);
+                assert_non_null(header);
+                assert_int_equal(header->tp_nsec, i);
+                vdp_ring_release(&ring);
+            }
+            assert_null(vdp_ring_peek(&ring));
+        }
+}
+
+/* Of an empty one nothing is known until the first frame comes. */
+static void test_an_empty_ring_is_followed_from_its_next_frame(void **state)
+{
+    (void)state;
+    struct vdp_ring ring = found_ring(0, 0);
+    assert_null(vdp_ring_peek(&ring));
+    struct tpacket2_hdr *header = (struct tpacket2_hdr *)(void *)(ring.memory + 5 * FRAME);
+    header->tp_status = TP_STATUS_USER;
+    assert_ptr_equal(vdp_ring_peek(&ring), header);
+    vdp_ring_release(&ring);
+    assert_int_equal(ring.next, 6);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_long_frames_keep_their_place)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_long_frames_keep_their_place),
+        cmocka_unit_test(test_frames_are_taken_where_another_process_was),
+        cmocka_unit_test(test_an_empty_ring_is_followed_from_its_next_frame),
+    };
     return cmocka_run_group_tests(tests, in_namespace, NULL);
 }

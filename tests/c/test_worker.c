@@ -195,8 +195,13 @@ static void test_a_failed_port_is_told_once_and_comes_back(void **state)
     assert_int_equal(vdp_port_add(engine, &config), -EPERM);
     close(fd);
     assert_int_equal(vdp_port_add(engine, &config), -EBADF);
-    config.fd_count = 0;
-    assert_int_equal(vdp_port_add(engine, &config), -EINVAL);
+    config.fd_count = 0; /* detached: there, and of no use until it is attached */
+    int detached = vdp_port_add(engine, &config);
+    assert_true(detached > 0);
+    assert_int_equal(vdp_port_set_up(engine, (uint32_t)detached, 1), 0);
+    assert_int_equal(stats_of(engine, (uint32_t)detached).up, 0);
+    assert_int_equal(stats_of(engine, (uint32_t)detached).error, ENODEV);
+    assert_int_equal(vdp_port_remove(engine, (uint32_t)detached), 0);
 
     /* A pipe end that cannot be read fails: EBADF. */
     int pipe_[2];
@@ -226,6 +231,42 @@ static void test_a_failed_port_is_told_once_and_comes_back(void **state)
     vdp_engine_free(engine);
     close(pipe_[1]);
     wire_free(a);
+}
+
+/* The number, flows and counters stay; what waits is dropped, and what comes meanwhile. */
+static void test_a_port_gets_another_device(void **state)
+{
+    (void)state;
+    struct vdp_engine *engine = engine_with((struct vdp_engine_config){0});
+    struct wire a = wire_new(), b = wire_new();
+    uint32_t in = memory_port(engine), out = tap_port(engine, &a.theirs, 1);
+    struct vdp_port_config other = {.name = "other", .type = VDP_PORT_TAP, .fd_count = 1};
+
+    other.fd[0] = b.theirs;
+    forward(engine, 0, in, out);
+    assert_int_equal(vdp_port_attach(engine, out, &other), -EBUSY);
+    inject(engine, in, "1", 1);
+    poll_all(engine);
+    assert_int_equal(vdp_port_detach(engine, out), 0);
+    assert_int_equal(vdp_port_detach(engine, out), 0);
+    inject(engine, in, "2", 1);
+    poll_all(engine);
+    assert_int_equal(stats_of(engine, out).up, 0);
+    assert_int_equal(drops_of(engine, out, VDP_REASON_port_down), 1);
+    other.type = VDP_PORT_PACKET;
+    assert_int_equal(vdp_port_attach(engine, out, &other), -EINVAL);
+    other.type = VDP_PORT_TAP;
+    assert_int_equal(vdp_port_attach(engine, out, &other), 0);
+    inject(engine, in, "3", 1);
+    poll_all(engine);
+    expect_frame(&a, "1");
+    expect_frame(&b, "3");
+    assert_int_equal(stats_of(engine, out).tx_packets, 2);
+    assert_int_equal(vdp_port_detach(engine, in), -EINVAL);
+    check_books(engine, out, false);
+    vdp_engine_free(engine);
+    wire_free(a);
+    wire_free(b);
 }
 
 static void test_a_port_that_is_down_drops_what_comes_in(void **state)
@@ -344,6 +385,7 @@ int main(void)
         cmocka_unit_test(test_each_worker_serves_its_queues),
         cmocka_unit_test(test_a_slow_peer_gets_the_rest_when_it_reads),
         cmocka_unit_test(test_a_failed_port_is_told_once_and_comes_back),
+        cmocka_unit_test(test_a_port_gets_another_device),
         cmocka_unit_test(test_a_port_that_is_down_drops_what_comes_in),
         cmocka_unit_test(test_many_ports),
         cmocka_unit_test(test_ports_and_flows_come_and_go_under_traffic),

@@ -161,7 +161,8 @@ class Stream:
 
 
 def index_of(host: Host, device: str) -> str:
-    return host.run("cat", f"/sys/class/net/{device}/ifindex").strip()
+    """Its ifindex; "" while it is not there."""
+    return host.run("cat", f"/sys/class/net/{device}/ifindex", check=False).strip()
 
 
 @pytest.mark.conformance("A14")
@@ -202,16 +203,11 @@ def test_a_stream_loses_nothing_while_all_else_changes(sites: tuple[Site, Site])
         rule = "[[rule]]\nmatch = { in_port = 'tap1' }\nactions = ['drop']\n"
         left.reload(END.replace('["gre",', '["wccp", "keepalive", "gre",') + SECOND + rule)
         stream.goes_on()
-        # A device that somebody took away comes back.
+        left.reload(END + SECOND)
+        # A device that somebody took away comes back by itself.
+        before = index_of(left.inner, "tap1")
         left.inner.ip("link", "del", "tap1")
-        wait_for("tap1 to be missed", lambda: not left.daemon.ports()["tap1"]["up"])
-        answer = left.reload(END + SECOND)
-        assert {
-            "sign": "-/+",
-            "what": "port",
-            "name": "tap1",
-            "text": "its device is gone: made anew",
-        } in answer["changes"]
+        wait_for("another tap1", lambda: index_of(left.inner, "tap1") not in ("", before))
         left.inner.wait_ping("10.1.0.2")
         # A file that is wrong, and one that needs a restart.
         left.write(END.replace("gretap", "gretab", 1))

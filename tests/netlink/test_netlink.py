@@ -310,6 +310,19 @@ def test_what_the_kernel_refuses_is_said_in_its_words(hosts: tuple[Host, Host]) 
     on(hosts[0], test)
 
 
+def test_what_was_asked_for_is_not_kept(hosts: tuple[Host, Host]) -> None:
+    """The library keeps the kernel's acknowledgements, some 4 KB each, where nobody looks."""
+
+    async def test(netlink: Netlink) -> None:
+        for _ in range(50):
+            await netlink.path(PEER)
+        assert netlink._requests is not None
+        kept = netlink._requests.local.msg_queue.queues
+        assert sum(queue.qsize() for queue in kept.values()) <= 2
+
+    on(hosts[0], test)
+
+
 def test_a_failing_subscriber_does_not_stop_the_others(hosts: tuple[Host, Host]) -> None:
     async def test(netlink: Netlink) -> None:
         def fail(event: Event) -> None:

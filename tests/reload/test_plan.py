@@ -156,10 +156,10 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         ["~ link g0: remote 192.0.2.3 -> 192.0.2.4"],
     ),
     "another class of device": (
-        [('remote = "192.0.2.3"\n', "")],
+        [('remote = "192.0.2.3"\n', "allow_any_remote = true\n")],
         [
-            "-/+ link g0: remote 192.0.2.3 -> 0.0.0.0; a point-to-point device can not become a "
-            "multipoint one: made anew"
+            "-/+ link g0: allow_any_remote false -> true, remote 192.0.2.3 -> 0.0.0.0; "
+            "a point-to-point device can not become a multipoint one: made anew"
         ],
     ),
     "in UDP": (

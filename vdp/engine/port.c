@@ -31,7 +31,7 @@ static bool config_holds(const struct vdp_port_config *config)
     bool kernel = config->type != VDP_PORT_MEMORY && config->type != VDP_PORT_CELL;
 
     if (config->type > VDP_PORT_IP6 || config->packet_type > VDP_L3 ||
-        config->fd_count > VDP_MAX_WORKERS || (config->fd_count > 0) != kernel ||
+        config->fd_count > VDP_MAX_WORKERS || (config->fd_count > 0 && !kernel) ||
         config->send_count > VDP_MAX_WORKERS ||
         (config->send_count > 0 && config->type != VDP_PORT_PACKET) ||
         !memchr(config->name, 0, sizeof config->name))
@@ -42,7 +42,16 @@ static bool config_holds(const struct vdp_port_config *config)
     for (uint32_t i = 0; i < config->send_count; i++)
         if (config->send_fd[i] < 0)
             return false;
+    if (config->control_count && config->control_count >= config->fd_count)
+        return false;
     return true;
+}
+
+/* Is there a device to be had for it, and none? */
+static bool is_detached(const struct vdp_port *port)
+{
+    bool kernel = port->config.type != VDP_PORT_MEMORY && port->config.type != VDP_PORT_CELL;
+    return kernel && port->config.fd_count == 0;
 }
 
 static int make_nonblocking(const int32_t *fds, uint32_t count)
@@ -103,7 +112,7 @@ static int sending_fd(const struct vdp_worker *worker, const struct vdp_port_con
         return -1;
     if (worker->index < config->send_count)
         return config->send_fd[worker->index];
-    return config->fd[by_protocol ? 0 : worker->index % config->fd_count];
+    return config->fd[by_protocol ? 0 : worker->index % (config->fd_count - config->control_count)];
 }
 
 /* On each worker. */
@@ -121,6 +130,7 @@ static int attach(struct vdp_worker *worker, void *argument)
     queue->port = port;
     queue->worker = worker;
     queue->tx_fd = sending_fd(worker, &port->config);
+    queue->failed = is_detached(port);
     vdp_upcall_attach(worker, queue);
     worker->queues[port->number] = queue;
     return vdp_worker_watch(worker, queue);
@@ -175,6 +185,7 @@ static struct vdp_port *new_port(struct vdp_engine *engine, const struct vdp_por
     port->engine = engine;
     atomic_store(&port->features, config->features);
     atomic_store(&port->up, 1);
+    atomic_store(&port->error, is_detached(port) ? ENODEV : 0);
     return port;
 }
 
@@ -208,7 +219,8 @@ int vdp_port_add(struct vdp_engine *engine, const struct vdp_port_config *config
     if (!port)
         return -ENOMEM;
     result = take_number(engine, &port->number);
-    if (result == 0 && port->ops && port->ops->open)
+    bool is_there = port->config.type == VDP_PORT_MEMORY || port->config.fd_count; /* not detached */
+    if (result == 0 && port->ops && port->ops->open && is_there)
         result = port->ops->open(port);
     if (result < 0) {
         free(port);
@@ -245,7 +257,7 @@ static int revive(struct vdp_worker *worker, void *argument)
     const struct vdp_port *port = argument;
     struct vdp_queue *queue = vdp_worker_queue(worker, port->number);
 
-    if (!queue->failed)
+    if (!queue->failed || is_detached(port))
         return 0;
     queue->failed = false;
     return vdp_worker_watch(worker, queue);
@@ -259,12 +271,91 @@ int vdp_port_set_up(struct vdp_engine *engine, uint32_t number, int up)
     if (!port)
         return -ENODEV;
     if (up) {
-        atomic_store(&port->error, 0);
+        atomic_store(&port->error, is_detached(port) ? ENODEV : 0);
         atomic_store(&port->refused, 0);
     }
     for (uint32_t i = 0; up && i < engine->config.workers && result == 0; i++)
         result = vdp_worker_call(&engine->workers[i], revive, port);
     atomic_store(&port->up, up != 0);
+    return result;
+}
+
+/* On each worker: no descriptor is looked at, nothing is sent any more. */
+static int let_go(struct vdp_worker *worker, void *argument)
+{
+    const struct vdp_port *port = argument;
+    struct vdp_queue *queue = vdp_worker_queue(worker, port->number);
+
+    vdp_worker_forget(worker, queue);
+    vdp_queue_clear(worker, queue, VDP_REASON_port_down);
+    queue->tx_fd = -1;
+    return 0;
+}
+
+int vdp_port_detach(struct vdp_engine *engine, uint32_t number)
+{
+    struct vdp_port *port = find(engine, number);
+
+    if (!port)
+        return -ENODEV;
+    if (port->config.type == VDP_PORT_MEMORY || port->config.type == VDP_PORT_CELL)
+        return -EINVAL;
+    if (is_detached(port))
+        return 0;
+    for (uint32_t i = 0; i < engine->config.workers; i++)
+        vdp_worker_call(&engine->workers[i], let_go, port);
+    if (port->ops->close)
+        port->ops->close(port);
+    port->config.fd_count = port->config.send_count = 0;
+    atomic_store(&port->error, ENODEV);
+    return 0;
+}
+
+/* On each worker. */
+static int take_up(struct vdp_worker *worker, void *argument)
+{
+    const struct vdp_port *port = argument;
+    struct vdp_queue *queue = vdp_worker_queue(worker, port->number);
+
+    queue->tx_fd = sending_fd(worker, &port->config);
+    queue->failed = false;
+    return vdp_worker_watch(worker, queue);
+}
+
+int vdp_port_attach(struct vdp_engine *engine, uint32_t number, const struct vdp_port_config *config)
+{
+    struct vdp_port *port = find(engine, number);
+    int result;
+
+    if (!port)
+        return -ENODEV;
+    if (!config || !config_holds(config) || config->type != port->config.type)
+        return -EINVAL;
+    if (port->config.fd_count || !config->fd_count)
+        return -EBUSY;
+    result = make_nonblocking(config->fd, config->fd_count);
+    if (result == 0)
+        result = make_nonblocking(config->send_fd, config->send_count);
+    if (result < 0)
+        return result;
+    const struct vdp_port_config old = port->config;
+    port->config = *config;
+    port->config.tx_queue = old.tx_queue;
+    port->config.packet_type = old.packet_type;
+    if (port->ops->open)
+        result = port->ops->open(port);
+    if (result < 0) {
+        port->config = old;
+        return result;
+    }
+    wait_opened(port);
+    atomic_store(&port->features, config->features);
+    atomic_store(&port->refused, 0);
+    atomic_store(&port->error, 0);
+    for (uint32_t i = 0; i < engine->config.workers && result == 0; i++)
+        result = vdp_worker_call(&engine->workers[i], take_up, port);
+    if (result < 0)
+        (void)vdp_port_detach(engine, number);
     return result;
 }
 

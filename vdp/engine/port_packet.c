@@ -94,7 +94,7 @@ static int packet_open(struct vdp_port *port)
     port->state = state;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* the new threads inherit it */
-    for (uint32_t i = 0; i < port->config.fd_count; i++) {
+    for (uint32_t i = 0; i + port->config.control_count < port->config.fd_count; i++) {
         struct opener *opener = &state->openers[i];
         *opener = (struct opener){
             .ring = &state->rings[i], .fd = port->config.fd[i], .mtu = port->config.mtu};
@@ -109,7 +109,7 @@ static int packet_open(struct vdp_port *port)
 static void packet_opened(struct vdp_port *port)
 {
     struct packet_state *state = port->state;
-    for (uint32_t i = 0; i < port->config.fd_count; i++) {
+    for (uint32_t i = 0; state != NULL && i < port->config.fd_count; i++) {
         if (state->openers[i].runs)
             (void)pthread_join(state->openers[i].thread, NULL);
         state->openers[i].runs = false;
@@ -119,9 +119,11 @@ static void packet_opened(struct vdp_port *port)
 static void packet_close(struct vdp_port *port)
 {
     struct packet_state *state = port->state;
+    if (state == NULL)
+        return;
     packet_opened(port);
     for (uint32_t i = 0; i < port->config.fd_count; i++)
-        vdp_ring_close(&state->rings[i], port->config.fd[i]);
+        vdp_ring_close(&state->rings[i], port->config.fd[i], port->config.kept != 0);
     close_xdp(state);
     free(state);
     port->state = NULL;
@@ -130,7 +132,7 @@ static void packet_close(struct vdp_port *port)
 static uint32_t packet_ring(const struct vdp_port *port)
 {
     const struct packet_state *state = port->state;
-    return state->rings[0].memory != NULL ? state->rings[0].count : 0;
+    return state != NULL && state->rings[0].memory != NULL ? state->rings[0].count : 0;
 }
 
 static struct vdp_ring *ring_of(const struct vdp_queue *queue, int fd)

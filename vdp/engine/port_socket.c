@@ -104,7 +104,7 @@ static int send_error(struct vdp_worker *worker, struct vdp_queue *queue, int er
     if (error == EINTR)
         return 0;
     if (error == EAGAIN || error == ENOBUFS)
-        return -EAGAIN;
+        return -error;
     if (error == EINVAL && queue->tx.head->gso_type != VIRTIO_NET_HDR_GSO_NONE) {
         vdp_refusal_split(worker, queue);
         return 0;

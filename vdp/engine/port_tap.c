@@ -75,7 +75,7 @@ static int settle_error(struct vdp_worker *worker, struct vdp_queue *queue, int 
         return 0;
     case EAGAIN:
     case ENOBUFS:
-        return -EAGAIN;
+        return -error;
     case EBADF:
     case EBADFD:
     case ENODEV:

@@ -11,11 +11,15 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-enum { FLUSH_AT = VDP_BATCH };
+enum { FLUSH_AT = VDP_BATCH, RETRY_NS = 2000000 };
 
 void vdp_queue_count_drop(struct vdp_queue *queue, struct vdp_packet *packet, uint32_t reason)
 {
     vdp_tap_drop(queue, packet, reason);
+    if (reason == VDP_REASON_tx_queue_full || reason == VDP_REASON_cell_full ||
+        reason == VDP_REASON_group_queue_full || reason == VDP_REASON_no_buffer ||
+        reason == VDP_REASON_overload_shed)
+        queue->worker->stats.queue_lost++;
     if (!queue->drops) {
         uint64_t *drops = calloc(VDP_MAX_REASONS, sizeof *drops);
         if (!drops)
@@ -105,6 +109,8 @@ struct vdp_packet *vdp_queue_take(struct vdp_queue *queue)
 
     if (packet)
         vdp_stat_sub(&queue->stats.tx_queued, 1);
+    if (packet && queue->is_fair)
+        vdp_fair_count(queue, packet, -1);
     if (queue->given)
         queue->given--;
     return packet;
@@ -167,6 +173,13 @@ void vdp_queue_offer(struct vdp_worker *worker, struct vdp_queue *queue, struct 
         vdp_queue_drop(worker, queue, packet, VDP_REASON_tx_queue_full);
         return;
     }
+    if (queue->is_fair) {
+        if (vdp_fair_refuses(queue, packet)) {
+            vdp_queue_drop(worker, queue, packet, VDP_REASON_overload_shed);
+            return;
+        }
+        vdp_fair_count(queue, packet, 1);
+    }
     vdp_account_sent(worker, packet);
     vdp_list_append(&queue->tx, packet);
     vdp_stat_add(&queue->stats.tx_queued, 1);
@@ -187,6 +200,21 @@ static void set_blocked(struct vdp_worker *worker, struct vdp_queue *queue, bool
     queue->blocked = blocked;
 }
 
+/* Tried again when the descriptor is writable, or, where it is and the device has no room all the
+ * same (ENOBUFS: a full queueing discipline), in a while. */
+static void wait_for_room(struct vdp_worker *worker, struct vdp_queue *queue, bool no_room)
+{
+    if (queue->tx_fd < 0)
+        return;
+    if (no_room && !worker->retry_ns)
+        worker->retry_ns = vdp_monotonic_ns() + RETRY_NS;
+    if (queue->blocked && queue->no_room == no_room)
+        return;
+    set_blocked(worker, queue, true);
+    queue->no_room = no_room;
+    vdp_worker_watch(worker, queue);
+}
+
 void vdp_queue_flush(struct vdp_worker *worker, struct vdp_queue *queue)
 {
     if (!queue->tx.count)
@@ -196,15 +224,13 @@ void vdp_queue_flush(struct vdp_worker *worker, struct vdp_queue *queue)
     int result = queue->port->ops->flush(worker, queue);
     vdp_stage_count(worker, queue->stats.tx_packets - sent);
     (void)vdp_stage_enter(worker, before);
-    if (result == -EAGAIN) {
-        if (!queue->blocked && queue->tx_fd >= 0) {
-            set_blocked(worker, queue, true);
-            vdp_worker_watch(worker, queue);
-        }
+    if (result == -EAGAIN || result == -ENOBUFS) {
+        wait_for_room(worker, queue, result == -ENOBUFS);
     } else if (result < 0) {
         vdp_queue_fail(worker, queue, -result);
     } else if (queue->blocked) {
         set_blocked(worker, queue, false);
+        queue->no_room = false;
         vdp_worker_watch(worker, queue);
     }
 }
@@ -222,6 +248,7 @@ void vdp_queue_fail(struct vdp_worker *worker, struct vdp_queue *queue, int erro
     atomic_store(&queue->port->error, error);
     queue->failed = true;
     set_blocked(worker, queue, false);
+    queue->no_room = false;
     vdp_worker_watch(worker, queue);
     vdp_queue_clear(worker, queue, VDP_REASON_tx_error);
     worker->signal = true;

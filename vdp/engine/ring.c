@@ -11,7 +11,6 @@
 #include "ring.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -52,9 +51,28 @@ static void forget(int fd)
     (void)set_number(fd, PACKET_VERSION, TPACKET_V1);
 }
 
+static void *map(int fd)
+{
+    return mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+/* EBUSY where it has a ring already, which another process used (packet_setsockopt). */
+static bool has_ring(int fd)
+{
+    return set_number(fd, PACKET_VERSION, TPACKET_V2) == -EBUSY;
+}
+
 int vdp_ring_open(struct vdp_ring *ring, int fd, uint32_t mtu)
 {
     uint32_t size = frame_size(mtu);
+    if (has_ring(fd)) {
+        void *found = map(fd);
+        if (found == MAP_FAILED)
+            return -errno;
+        *ring = (struct vdp_ring){
+            .memory = found, .frame_size = size, .count = RING_BYTES / size, .is_found = true};
+        return 0;
+    }
     const struct tpacket_req request = {.tp_block_size = BLOCK_BYTES,
                                         .tp_block_nr = RING_BYTES / BLOCK_BYTES,
                                         .tp_frame_size = size,
@@ -66,7 +84,7 @@ int vdp_ring_open(struct vdp_ring *ring, int fd, uint32_t mtu)
         result = set(fd, PACKET_RX_RING, &request, sizeof request);
     void *memory = MAP_FAILED;
     if (result == 0) {
-        memory = mmap(NULL, RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        memory = map(fd);
         result = memory == MAP_FAILED ? -errno : 0;
     }
     if (result < 0) {
@@ -77,13 +95,14 @@ int vdp_ring_open(struct vdp_ring *ring, int fd, uint32_t mtu)
     return 0;
 }
 
-void vdp_ring_close(struct vdp_ring *ring, int fd)
+void vdp_ring_close(struct vdp_ring *ring, int fd, bool kept)
 {
     if (ring->memory == NULL)
         return;
     (void)munmap(ring->memory, RING_BYTES); /* while it is mapped, the kernel keeps it */
     ring->memory = NULL;
-    forget(fd);
+    if (!kept)
+        forget(fd);
 }
 
 static struct tpacket2_hdr *frame_at(const struct vdp_ring *ring, uint32_t index)
@@ -91,10 +110,48 @@ static struct tpacket2_hdr *frame_at(const struct vdp_ring *ring, uint32_t index
     return (struct tpacket2_hdr *)(void *)(ring->memory + (size_t)index * ring->frame_size);
 }
 
-const struct tpacket2_hdr *vdp_ring_peek(const struct vdp_ring *ring)
+static bool is_ours(const struct vdp_ring *ring, uint32_t index)
 {
-    const struct tpacket2_hdr *header = frame_at(ring, ring->next);
-    return __atomic_load_n(&header->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER ? header : NULL;
+    return __atomic_load_n(&frame_at(ring, index)->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER;
+}
+
+static uint32_t before(const struct vdp_ring *ring, uint32_t index)
+{
+    return index > 0 ? index - 1 : ring->count - 1;
+}
+
+static bool is_older(const struct tpacket2_hdr *one, const struct tpacket2_hdr *other)
+{
+    return one->tp_sec != other->tp_sec ? one->tp_sec < other->tp_sec : one->tp_nsec < other->tp_nsec;
+}
+
+/* Where the one before us would have gone on: at the first of a run of frames that are ours.  The
+ * kernel fills them in turn, so from any of them the way back leads there; of a ring that is full,
+ * the oldest.  False: there is none yet. */
+static bool find_next(struct vdp_ring *ring)
+{
+    uint32_t index = 0, oldest = 0;
+    while (index < ring->count && !is_ours(ring, index))
+        index++;
+    if (index == ring->count)
+        return false;
+    for (uint32_t steps = 0; steps < ring->count; steps++, index = before(ring, index)) {
+        if (!is_ours(ring, before(ring, index))) {
+            ring->next = index;
+            return true;
+        }
+        if (is_older(frame_at(ring, index), frame_at(ring, oldest)))
+            oldest = index;
+    }
+    ring->next = oldest;
+    return true;
+}
+
+const struct tpacket2_hdr *vdp_ring_peek(struct vdp_ring *ring)
+{
+    if (ring->is_found)
+        ring->is_found = !find_next(ring);
+    return is_ours(ring, ring->next) ? frame_at(ring, ring->next) : NULL;
 }
 
 static bool is_copied(const struct vdp_ring *ring, uint32_t index)

@@ -12,7 +12,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-enum { NS = 1000, POLL_LEAST_NS = 5000 };
+enum { NS = 1000, MS = 1000000, POLL_LEAST_NS = 5000 };
 
 uint64_t vdp_monotonic_ns(void)
 {
@@ -35,12 +35,13 @@ static int poll_events(struct vdp_worker *worker, struct epoll_event *events, in
     }
 }
 
+/* At most that long; -1: for as long as it takes. */
 static int sleep_for_events(struct vdp_worker *worker, struct epoll_event *events, int size,
-                            uint64_t *now)
+                            int most_ms, uint64_t *now)
 {
     uint64_t most = (uint64_t)worker->engine->config.poll_us * NS;
     uint64_t before = *now;
-    int count = epoll_wait(worker->epoll_fd, events, size, -1);
+    int count = epoll_wait(worker->epoll_fd, events, size, most_ms);
 
     *now = vdp_monotonic_ns();
     uint64_t wanted = *now - before <= most ? 2 * worker->poll_ns + POLL_LEAST_NS : worker->poll_ns / 2;
@@ -52,11 +53,15 @@ int vdp_worker_wait(struct vdp_worker *worker, struct epoll_event *events, int s
                     uint64_t until_ns)
 {
     uint64_t before = vdp_monotonic_ns(), after;
-    uint64_t until = until_ns == VDP_WAIT_FOR_EVENTS ? before + worker->poll_ns : until_ns;
+    bool is_soon = until_ns < before + MS; /* too soon to sleep until then */
+    uint64_t until = is_soon ? until_ns : before + worker->poll_ns;
     int count = poll_events(worker, events, size, until, &after);
 
-    if (count == 0 && until_ns == VDP_WAIT_FOR_EVENTS)
-        count = sleep_for_events(worker, events, size, &after);
+    if (count == 0 && !is_soon) {
+        uint64_t left = until_ns == VDP_WAIT_FOR_EVENTS || until_ns < after ? 0 : until_ns - after;
+        int most_ms = until_ns == VDP_WAIT_FOR_EVENTS ? -1 : (int)(left / MS);
+        count = sleep_for_events(worker, events, size, most_ms, &after);
+    }
     uint64_t set = atomic_load_explicit(&worker->engine->clock_ns, memory_order_relaxed);
     worker->now_ns = set ? set : after;
     if (worker->resumed_ns)

@@ -51,4 +51,16 @@ _enter()
 from pyroute2.iproute.linux import AsyncIPRoute  # noqa: E402
 from pyroute2.netlink.exceptions import NetlinkError  # noqa: E402
 
-__all__ = ["AsyncIPRoute", "NetlinkError"]
+__all__ = ["AsyncIPRoute", "NetlinkError", "discard_unread"]
+
+
+def discard_unread(requests: AsyncIPRoute) -> None:
+    """Let go what came after the answers to earlier requests: the kernel's acknowledgements.
+
+    The library ends a request with its answer, and keeps the acknowledgement, which comes in a message
+    of its own, where nobody looks (CoreMessageQueue, tag 0): some 4 KB a request, for ever.
+    """
+    queue = getattr(requests.local, "msg_queue", None)  # None before the first request
+    unread = queue.queues.get(0) if queue is not None else None
+    while unread is not None and not unread.empty():
+        unread.get_nowait()

@@ -41,6 +41,25 @@ def exists(name: str) -> bool:
         return False
 
 
+def identity(name: str | None) -> int | None:
+    """What tells the namespace of that name from another that has, or had, it; None: there is none."""
+    if name is None:
+        return os.stat("/proc/thread-self/ns/net").st_ino
+    return path(name).stat().st_ino if exists(name) else None
+
+
+def restore(name: str, handle: int) -> None:
+    """Give a namespace that somebody kept open its name again.  FileExistsError when it is taken."""
+    mount_point = path(name)
+    _share_run_dir()
+    os.close(os.open(mount_point, os.O_RDONLY | os.O_CREAT | os.O_EXCL, 0))
+    try:
+        _mount(f"/proc/self/fd/{handle}", mount_point, _MS_BIND)
+    except OSError:
+        mount_point.unlink()
+        raise
+
+
 def create(name: str) -> None:
     """Make a namespace, its loopback still down, as `ip netns add`.  FileExistsError when there is one."""
     mount_point = path(name)

@@ -32,7 +32,7 @@ from vdp.netlink.events import (
     NeighbourChanged,
     RouteChanged,
 )
-from vdp.netlink.library import AsyncIPRoute, NetlinkError
+from vdp.netlink.library import AsyncIPRoute, NetlinkError, discard_unread
 from vdp.netlink.path import ZERO_MAC, KernelRefused, NoRoute, Path, multicast_mac
 from vdp.netlink.tables import NeighbourKey, Tables
 
@@ -263,6 +263,7 @@ class Netlink:
     def _api(self) -> AsyncIPRoute:
         if self._requests is None:
             raise RuntimeError("Netlink is not started")
+        discard_unread(self._requests)
         return self._requests
 
     def _name(self, ifindex: int) -> str:

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import logging
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -26,6 +27,7 @@ from vdp.protocols.ip import IPProtocol
 if TYPE_CHECKING:
     from vdp.config.model import PortSection
     from vdp.netlink import Netlink
+    from vdp.service import FdStore
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +89,11 @@ class PacketUnderlay:
         ifindex: int,
         sockets: Sequence[socket.socket],
         senders: Sequence[socket.socket],
+        store: FdStore,
+        *,
+        is_kept: bool = False,
     ) -> None:
+        """store: holds what stands in, until the next process has its own.  is_kept: sockets from there."""
         self._section = section
         self._netlink = netlink
         self._ifindex = ifindex
@@ -97,7 +103,10 @@ class PacketUnderlay:
         #: As the sockets were opened: `carry` goes on from that.
         self.carried = Carried()
         self.is_exclusive = section.exclusive
-        self._is_narrowed = False
+        self._is_kept = is_kept
+        self._store = store
+        #: Names in the store: none is that of another process's.
+        self._generation = f"{time.monotonic_ns():x}"
         self._quiet: dict[tuple[str, Sort], socket.socket] = {}
         self._dropped: tuple[frozenset[Sort], frozenset[Sort]] = (frozenset(), frozenset())
         self._drop: ingress.IngressDrop | None = None
@@ -135,6 +144,8 @@ class PacketUnderlay:
                 self._show(before)
             raise
         self._quiet |= made
+        for key, one in made.items():
+            self._store.put(self._name(key), one.fileno())
         self.carried, self.is_exclusive = wanted, exclusive
         kept = {("protocol", sort) for sort in wanted.protocols} | {("port", sort) for sort in wanted.ports}
         what = (wanted.protocols, wanted.ports) if exclusive else (frozenset[Sort](), frozenset[Sort]())
@@ -142,6 +153,7 @@ class PacketUnderlay:
             self._keep_from_host(*what)
         for key in self._quiet.keys() - kept:
             self._quiet.pop(key).close()
+            self._store.remove(self._name(key))
         if programs:
             self._cut_behind_gre()
 
@@ -157,8 +169,14 @@ class PacketUnderlay:
         for one in (self._drop, self._uncut, *self._quiet.values()):
             if one is not None:
                 one.close()
+        self._store.remove(*map(self._name, self._quiet))
         self._quiet.clear()
         self._drop = self._uncut = None
+
+    def _name(self, key: tuple[str, Sort]) -> str:
+        what, (family, number) = key
+        version = 6 if family == socket.AF_INET6 else 4
+        return f"{self._section.name} listener {what} {number} of IPv{version} {self._generation}"
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -193,17 +211,21 @@ class PacketUnderlay:
 
     def _join(self, before: Carried, wanted: Carried) -> None:
         """What the sockets take beside frames for the interface's own MAC address."""
+        if self._is_kept:  # what they took for another process they take once more, not twice
+            for one in self._sockets[:1]:
+                raw.take_any_address(one, self._ifindex, False)
+                raw.take_any_group(one, self._ifindex, False)
+            self._is_kept = False
         for is_now, was, change in (
             (wanted.promiscuous, before.promiscuous, raw.take_any_address),
             (wanted.all_groups, before.all_groups, raw.take_any_group),
         ):
             if is_now != was:
-                for one in self._sockets:
-                    change(one, self._ifindex, is_now)
+                change(self._sockets[0], self._ifindex, is_now)  # it is the device's
 
     def _show(self, wanted: Carried) -> None:
         """Narrow the sockets to what is carried, or not."""
-        program = None
+        program = filters.TAKE_ALL
         if wanted.only:
             program = filters.underlay_program(
                 _numbers(wanted.protocols, socket.AF_INET),
@@ -211,12 +233,12 @@ class PacketUnderlay:
                 _numbers(wanted.ports, socket.AF_INET),
                 _numbers(wanted.ports, socket.AF_INET6),
             )
-        for one in self._sockets:
-            if program is not None:
+        controls = raw.control_sockets(self._section.queues)
+        for number, one in enumerate(reversed(self._sockets)):
+            if controls:
+                filters.attach(one, filters.apart(program, control=number < controls))
+            else:
                 filters.attach(one, program)
-            elif self._is_narrowed:
-                filters.detach(one)
-        self._is_narrowed = program is not None
 
     def _keep_from_host(self, protocols: frozenset[Sort], ports: frozenset[Sort]) -> None:
         """Only the port hears its tunnels' packets, as far as the kernel has means for that."""

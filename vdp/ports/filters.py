@@ -13,8 +13,8 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 
 _SO_ATTACH_FILTER = 26
-_SO_DETACH_FILTER = 27
 
+_LD_LEN = 0x80
 _LD_H_ABS = 0x28
 _LD_B_ABS = 0x30
 _LD_B_IND = 0x50
@@ -26,6 +26,10 @@ _JSET = 0x45
 _RET = 0x06
 _ANCILLARY = 0xFFFFF000  # SKF_AD_OFF
 _VLAN_TAG_PRESENT = _ANCILLARY + 48
+_NETWORK = 0xFFF00000  # SKF_NET_OFF: from the network header on
+_GRE, _GRE_CHECKSUM, _GRE_KEY, _TEB = 47, 0x8000, 0x2000, 0x6558
+_GRE_AT, _GRE_SIZE, _GRE_OPTION_SIZE = 20, 4, 4  # behind a plain IPv4 header
+_IPV4_PLAIN = 0x45
 
 _ETHERNET_SIZE = 14
 _ETHERTYPE_AT = 12
@@ -52,6 +56,7 @@ Instruction = tuple[int, int, int, int]
 Line = tuple[str, int, int, str, str]
 
 TAKE_NOTHING: tuple[Instruction, ...] = ((_RET, 0, 0, 0),)
+TAKE_ALL: tuple[Instruction, ...] = ((_RET, 0, 0, _TAKE_ALL),)
 
 
 def underlay_program(
@@ -107,6 +112,69 @@ def underlay_program(
     )
 
 
+def apart(program: Iterable[Instruction], *, control: bool) -> tuple[Instruction, ...]:
+    """Of what passes the program: control traffic alone, or all but that.
+
+    ARP, ICMP, ICMPv6, also in GRE (but not with sequence numbers, which would not be in order then)
+    or in Ethernet in that, and GRE keepalives.  What the kernel took out of the
+    frame, a VLAN tag, is not looked at.
+    """
+    # A load beyond the frame's end would end the program, and lose the frame.
+    lines: list[Line] = [
+        ("", _LD_LEN, 0, "", ""),
+        ("", _JGE, _ETHERNET_SIZE + _GRE_AT + _GRE_SIZE, "", "no"),
+        ("", _LD_H_ABS, _ANCILLARY, "", ""),  # SKF_AD_PROTOCOL
+        ("", _JEQ, _ARP, "yes", ""),
+        ("", _JEQ, _IPV6, "ipv6", ""),
+        ("", _JEQ, _IPV4, "", "no"),
+        ("", _LD_B_ABS, _NETWORK + _IPV4_PROTOCOL_AT, "", ""),
+        ("", _JEQ, _ICMP, "yes", ""),
+        ("", _JEQ, _GRE, "", "no"),
+        ("", _LD_B_ABS, _NETWORK, "", ""),
+        ("", _JEQ, _IPV4_PLAIN, "", "no"),
+        ("", _LD_H_ABS, _NETWORK + _IPV4_FRAGMENT_AT, "", ""),
+        ("", _JSET, _IPV4_OFFSET, "no", ""),
+        ("", _LD_H_ABS, _NETWORK + _GRE_AT, "", ""),
+        ("", _JEQ, 0, "plain", ""),
+        ("", _JEQ, _GRE_KEY, "one", ""),
+        ("", _JEQ, _GRE_CHECKSUM, "one", ""),
+        ("", _JEQ, _GRE_CHECKSUM | _GRE_KEY, "two", "no"),
+        *_carried_lines("plain", _GRE_SIZE),
+        *_carried_lines("one", _GRE_SIZE + _GRE_OPTION_SIZE),
+        *_carried_lines("two", _GRE_SIZE + 2 * _GRE_OPTION_SIZE),
+        ("ipv6", _LD_B_ABS, _NETWORK + _IPV6_NEXT_HEADER_AT, "", ""),
+        ("", _JEQ, _ICMP6, "yes", "no"),
+    ]
+    ends, goes_on = ("no", "yes") if control else ("yes", "no")
+    return (*_resolved([*lines, (ends, _RET, 0, "", "")], goes_on), *program)
+
+
+def _carried_lines(label: str, size: int) -> list[Line]:
+    """Behind a plain IPv4 header, a GRE header of so many bytes: is what it carries control traffic?"""
+    inner = _NETWORK + _GRE_AT + size
+    enough = _ETHERNET_SIZE + _GRE_AT + size + _ETHERNET_SIZE + _IPV6_NEXT_HEADER_AT + 1
+    return [
+        (label, _LD_H_ABS, _NETWORK + _GRE_AT + 2, "", ""),
+        ("", _JEQ, 0, "yes", ""),  # a keepalive that came back
+        ("", _LD_LEN, 0, "", ""),
+        ("", _JGE, enough, "", "no"),
+        ("", _LD_H_ABS, _NETWORK + _GRE_AT + 2, "", ""),
+        ("", _JEQ, _TEB, f"{label} frame", ""),
+        ("", _JEQ, _IPV4, f"{label} ipv4", ""),
+        ("", _JEQ, _IPV6, f"{label} ipv6", "no"),
+        (f"{label} frame", _LD_H_ABS, inner + _ETHERTYPE_AT, "", ""),
+        ("", _JEQ, _ARP, "yes", ""),
+        ("", _JEQ, _IPV6, "", "no"),
+        ("", _LD_B_ABS, inner + _ETHERNET_SIZE + _IPV6_NEXT_HEADER_AT, "", ""),
+        ("", _JEQ, _ICMP6, "yes", "no"),
+        (f"{label} ipv4", _LD_B_ABS, inner + _IPV4_PROTOCOL_AT, "", ""),
+        ("", _JEQ, _ICMP, "yes", ""),
+        ("", _JEQ, _GRE, "yes", "no"),  # a keepalive, which is to come back
+        (f"{label} ipv6", _LD_B_ABS, inner + _IPV6_NEXT_HEADER_AT, "", ""),
+        ("", _JEQ, _ICMP6, "yes", "no"),
+    ]
+
+
 def error_program(protocol: int) -> tuple[Instruction, ...]:
     """For a raw ICMP socket, which sees IPv4 packets: errors about packets of the protocol."""
     return _assembled(_icmp_lines("", 0, [protocol]))
@@ -145,8 +213,13 @@ def _any_of(values: Iterable[int], target: str) -> Iterator[Line]:
 
 def _assembled(lines: list[Line]) -> tuple[Instruction, ...]:
     """The program, with its ends put behind: what comes to them is dropped, or taken."""
-    lines = [*lines, ("drop", _RET, 0, "", ""), ("take", _RET, _TAKE_ALL, "", "")]
+    return _resolved([*lines, ("drop", _RET, 0, "", ""), ("take", _RET, _TAKE_ALL, "", "")])
+
+
+def _resolved(lines: list[Line], behind: str = "behind") -> tuple[Instruction, ...]:
+    """With jumps as numbers of instructions.  behind: the label of what comes after the last."""
     labels = {label: at for at, (label, *_) in enumerate(lines) if label}
+    labels[behind] = len(lines)
     return tuple(
         (code, labels.get(true, at + 1) - at - 1, labels.get(false, at + 1) - at - 1, constant)
         for at, (_, code, constant, true, false) in enumerate(lines)
@@ -162,8 +235,3 @@ def attach(opened: socket.socket, program: Iterable[Instruction]) -> None:
     opened.setsockopt(
         socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(instructions), ctypes.addressof(buffer))
     )
-
-
-def detach(opened: socket.socket) -> None:
-    """Let the socket see everything again."""
-    opened.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

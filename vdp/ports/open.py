@@ -12,9 +12,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from vdp.engine.interface import Feature, PortConfig, PortType
-from vdp.netlink import Link, Netlink, System
+from vdp.netlink import Link, Netlink, System, namespaces
 from vdp.netlink.decode import mac as mac_bytes
-from vdp.ports import raw, tuntap
+from vdp.ports import kept, raw, tuntap
 from vdp.ports.carried import Carried, PacketUnderlay
 from vdp.ports.errors import PortError
 from vdp.ports.opened import OpenedPort
@@ -22,6 +22,7 @@ from vdp.ports.transmit import sending_sockets
 
 if TYPE_CHECKING:
     from vdp.config.model import PortSection
+    from vdp.service import FdStore
 
 NOTHING = Carried()
 
@@ -45,12 +46,33 @@ async def open_port(
             await _open_packet(section, system, opened, carried, programs)
         elif section.type == "raw":
             await _open_ip(section, system, opened)
+        opened.namespace = namespaces.identity(section.netns)
+        keep(opened, section, system.store)
     except BaseException as failure:
         await opened.close()
         if isinstance(failure, OSError):
             raise PortError(section.name, str(failure.strerror or failure)) from failure
         raise
     return opened
+
+
+def keep(opened: OpenedPort, section: PortSection, store: FdStore) -> None:
+    """Have the service manager keep its descriptors for the next process, which has that section."""
+    fds = opened.config.fds
+    has_ring = opened.config.type is PortType.PACKET  # of frames for that MTU
+    names = kept.names(section, opened.config.mtu if has_ring else 0, len(fds))
+    if not store.is_there or names == opened.kept:
+        return
+    is_first = not opened.kept
+    store.remove(*opened.kept)
+    kept.put(store, names, fds)
+    opened.kept = names
+    if is_first:
+
+        async def remove() -> None:
+            store.remove(*opened.kept)
+
+        opened.on_close(remove)
 
 
 def port_config(section: PortSection) -> PortConfig:
@@ -77,15 +99,17 @@ def _with_fds(
 async def _open_tuntap(section: PortSection, system: System, opened: OpenedPort) -> None:
     await _claim(section, system, opened)
     netlink = await system.netlink(section.netns)
-    if (taken := netlink.link(section.name)) is not None:
-        raise PortError(section.name, _name_taken(taken, section.netns))
-    device = tuntap.open_device(
-        section.name,
-        tap=section.type == "tap",
-        netns=section.netns,
-        queues=section.queues,
-        offload=section.offload,
-    )
+    device = _take_up(section, system.store)
+    if device is None:
+        if (taken := await netlink.find_link(section.name)) is not None:
+            raise PortError(section.name, _name_taken(taken, section.netns))
+        device = tuntap.open_device(
+            section.name,
+            tap=section.type == "tap",
+            netns=section.netns,
+            queues=section.queues,
+            offload=section.offload,
+        )
 
     async def close_device() -> None:
         device.close()
@@ -93,18 +117,29 @@ async def _open_tuntap(section: PortSection, system: System, opened: OpenedPort)
     opened.on_close(close_device)
     opened.ifindex = await _index_of(section, netlink)
     opened.device, opened.netlink = section.name, netlink
-    link = await _set_up(section, netlink, opened.ifindex)
+    link = await set_up(section, netlink, opened.ifindex)
     opened.mac = link.mac or None
     opened.config = _with_fds(opened.config, device.features, link.mtu, device.fds)
 
 
-async def _set_up(section: PortSection, netlink: Netlink, ifindex: int) -> Link:
+def _take_up(section: PortSection, store: FdStore) -> tuntap.TunTap | None:
+    """The device as the process before left it."""
+    is_it = kept.is_device(
+        section.name, tuntap.device_flags(section.type == "tap", section.queues), section.netns
+    )
+    queues = kept.adopt(store, section, 0, section.queues, is_it, tuntap.KeptQueue)
+    return tuntap.take_up(section.name, queues, offload=section.offload) if queues else None
+
+
+async def set_up(section: PortSection, netlink: Netlink, ifindex: int) -> Link:
     """MTU, MAC address, addresses, then up: in the order in which `ip` would be used."""
     mac = mac_bytes(section.mac)
     if section.mtu is not None or mac is not None:
         await netlink.set_link(ifindex, mtu=section.mtu, mac=mac)
+    there = {known.interface for known in netlink.addresses if known.ifindex == ifindex}
     for address in section.address:
-        await netlink.add_address(ifindex, address)
+        if address not in there:
+            await netlink.add_address(ifindex, address)
     if section.up:
         return await netlink.set_link(ifindex, up=True)
     return await netlink.refresh_link(ifindex)
@@ -128,11 +163,16 @@ async def _open_packet(
             section.name,
             f"{section.interface} carries no Ethernet frames: use `protocol` instead of `interface`",
         )
-    sockets = raw.packet_sockets(link.name, link.index, section.netns, queues=section.queues)
+    mtu = section.mtu or link.mtu
+    is_it = kept.is_socket(socket.AF_PACKET, section.netns, ifindex=link.index)
+    controls = raw.control_sockets(section.queues)
+    sockets = kept.adopt(system.store, section, mtu, section.queues + controls, is_it, kept.socket_of)
+    is_kept = bool(sockets)
+    sockets = sockets or raw.packet_sockets(link.name, link.index, section.netns, queues=section.queues)
     _close_later(opened, [one.close for one in sockets])
     senders = sending_sockets(section)
     _close_later(opened, [one.close for one in senders])
-    underlay = PacketUnderlay(section, netlink, link.index, sockets, senders)
+    underlay = PacketUnderlay(section, netlink, link.index, sockets, senders, system.store, is_kept=is_kept)
     _close_later(opened, [underlay.close])
     underlay.carry(carried, exclusive=section.exclusive, programs=programs)
     opened.underlay = underlay
@@ -141,10 +181,11 @@ async def _open_packet(
     opened.config = _with_fds(
         opened.config,
         underlay.features,
-        section.mtu or link.mtu,
+        mtu,
         tuple(one.fileno() for one in sockets),
         tuple(one.fileno() for one in senders),
     )
+    opened.config = replace(opened.config, kept=system.store.is_there, control_count=controls)
 
 
 async def _open_ip(section: PortSection, system: System, opened: OpenedPort) -> None:
@@ -152,10 +193,16 @@ async def _open_ip(section: PortSection, system: System, opened: OpenedPort) -> 
     await _claim(section, system, opened)
     opened.netlink = await system.netlink(section.netns)
     family = socket.AF_INET6 if section.family == "ipv6" else socket.AF_INET
-    packets = raw.ip_socket(section.protocol, section.netns, family=family)
-    _close_later(opened, [packets.close])
-    errors = raw.error_socket(section.protocol, section.netns, family)
-    _close_later(opened, [errors.close])
+    is_it = kept.is_socket(family, section.netns)
+    sockets = kept.adopt(system.store, section, 0, 2, is_it, kept.socket_of)
+    if sockets:
+        _close_later(opened, [one.close for one in sockets])
+        packets, errors = sockets
+    else:
+        packets = raw.ip_socket(section.protocol, section.netns, family=family)
+        _close_later(opened, [packets.close])
+        errors = raw.error_socket(section.protocol, section.netns, family)
+        _close_later(opened, [errors.close])
     opened.sockets = [packets, errors]
     fds = (packets.fileno(), errors.fileno())
     opened.config = _with_fds(opened.config, Feature.NONE, opened.config.mtu, fds)

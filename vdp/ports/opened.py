@@ -37,6 +37,10 @@ class OpenedPort:
     netlink: Netlink | None = None
     #: Of a packet port: what is done in the kernel for what it carries.
     underlay: PacketUnderlay | None = None
+    #: Names of its descriptors in the service manager's store.
+    kept: tuple[str, ...] = ()
+    #: Which namespace it was opened in (namespaces.identity).
+    namespace: int | None = None
     _undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     _lost: int = 0
 

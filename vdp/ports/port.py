@@ -37,6 +37,10 @@ class Port:
     opened: Any = None
     up: bool = True
     queues: int = 1
+    #: Packets know which device they came in by.
+    tells_devices: bool = False
+    #: What is wrong with its device, in a sentence; "" when nothing is.
+    trouble: str = ""
     #: Frames that the kernel lost in front of it for want of room, as last asked.
     kernel_drops: int = 0
     #: What the kernel refuses in truth (vdp.refusals); it is not among the features then.
@@ -70,6 +74,7 @@ class Port:
 
     def tell_devices(self) -> None:
         """From here on packets know which device they came in by, if the port can know that."""
+        self.tells_devices = True
         if self.opened is not None:
             self.opened.tell_devices()
 

@@ -48,6 +48,7 @@ _SO_SNDBUFFORCE = 32
 _SO_RCVBUFFORCE = 33
 
 BUFFER_SIZE = 8 << 20
+_SOCKETS_MOST = 16  # of a port
 _FLAGS = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 # virtio_net_hdr_to_skb takes VIRTIO_NET_HDR_GSO_UDP_L4 from this kernel on.
@@ -114,21 +115,33 @@ def packet_socket(netns: str | None) -> socket.socket:
 def packet_sockets(
     interface: str, ifindex: int, netns: str | None, *, queues: int = 1
 ) -> list[socket.socket]:
-    """Packet sockets on the interface, sharing its frames by flow when there are several.  OSError."""
+    """Packet sockets on the interface, sharing its frames by flow when there are several.  OSError.
+
+    The last of them is one for control traffic (control_sockets), whose queue does not fill up
+    when there is too much of all else: it hears nothing, and the others all, until both have
+    their filters.
+    """
     opened: list[socket.socket] = []
     try:
-        for _ in range(queues):
+        for number in range(queues + control_sockets(queues)):
             one = packet_socket(netns)
             opened.append(one)
             one.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
             one.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
+            if number >= queues:
+                filters.attach(one, filters.TAKE_NOTHING)
             one.bind((interface, _ETH_P_ALL))
-        _share(opened)
+        _share(opened[:queues])
     except OSError:
         for one in opened:
             one.close()
         raise
     return opened
+
+
+def control_sockets(queues: int) -> int:
+    """How many of the sockets hear control traffic alone: the last one, if there is room for it."""
+    return int(queues < _SOCKETS_MOST)
 
 
 def take_any_address(one: socket.socket, ifindex: int, wanted: bool) -> None:

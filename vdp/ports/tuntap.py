@@ -15,8 +15,10 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import pytun
 
@@ -54,12 +56,32 @@ _OFFLOADS: tuple[tuple[int, Feature], ...] = (
 )
 
 
+class Queue(Protocol):
+    """A queue's file."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+
+
+@dataclass(slots=True)
+class KeptQueue:
+    """A queue that was made by a process before this one."""
+
+    fd: int
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
 @dataclass(slots=True)
 class TunTap:
     """The queues of one device.  features: what the kernel agreed to, both ways."""
 
     name: str
-    queues: list[pytun.TunTapDevice]
+    queues: list[Queue]
     features: Feature
 
     @property
@@ -76,9 +98,7 @@ class TunTap:
 def open_device(name: str, *, tap: bool, netns: str | None, queues: int, offload: bool) -> TunTap:
     """Make the device in the namespace, its queues non-blocking and closed on exec.  PortError."""
     device = TunTap(name, [], Feature.NONE)
-    flags = (pytun.IFF_TAP if tap else pytun.IFF_TUN) | _IFF_NO_PI | _IFF_VNET_HDR
-    if queues > 1:
-        flags |= _IFF_MULTI_QUEUE
+    flags = device_flags(tap, queues)
     try:
         for queue in range(queues):
             # Exclusive only for the first: the others join the device that it made.
@@ -91,12 +111,34 @@ def open_device(name: str, *, tap: bool, netns: str | None, queues: int, offload
     return device
 
 
-def _open_queue(name: str, flags: int) -> pytun.TunTapDevice:
-    queue = pytun.TunTapDevice(name=name, flags=flags)
-    fd = queue.fileno()
+def device_flags(tap: bool, queues: int) -> int:
+    """What TUNSETIFF is asked for, and TUNGETIFF answers."""
+    flags: int = (pytun.IFF_TAP if tap else pytun.IFF_TUN) | _IFF_NO_PI | _IFF_VNET_HDR
+    return flags | _IFF_MULTI_QUEUE if queues > 1 else flags
+
+
+def take_up(name: str, queues: Sequence[KeptQueue], *, offload: bool) -> TunTap:
+    """The device of queues that are open already: it has its carrier, and frames that wait.  PortError."""
+    device = TunTap(name, list(queues), Feature.NONE)
+    try:
+        for queue in queues:
+            _prepare(queue.fd)
+        device.features = Feature.VNET_HDR | _negotiate(device.fds, offload)
+    except OSError as failure:
+        device.close()
+        raise PortError(name, _explain(failure, name, None)) from failure
+    return device
+
+
+def _prepare(fd: int) -> None:
     os.set_inheritable(fd, False)  # pytun opens without O_CLOEXEC
     os.set_blocking(fd, False)
     fcntl.ioctl(fd, _TUNSETVNETHDRSZ, struct.pack("=i", _VNET_HDR_SIZE))
+
+
+def _open_queue(name: str, flags: int) -> pytun.TunTapDevice:
+    queue = pytun.TunTapDevice(name=name, flags=flags)
+    _prepare(queue.fileno())
     return queue
 
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel
 
 from vdp.config.faults import Fault
+from vdp.config.model import OverloadSection
 from vdp.config.problem import value_text
 from vdp.reload.words import (
+    LINK_KEYS,
     action_text,
     carried_text,
     compare,
@@ -33,6 +35,7 @@ from vdp.running import Taken, carried
 if TYPE_CHECKING:
     from vdp.config import Config, LinkSection, PortSection
     from vdp.config.model import BridgeSection, ConnectSection, RouteSection, RuleSection, Section
+    from vdp.config.positions import KeyPath
     from vdp.links.link import LinkKind
     from vdp.ports import Carried
 
@@ -49,10 +52,12 @@ PORT_KEYS: Mapping[str, Set[str]] = {
 }
 #: Keys of tables that are in force at once.
 LIVE_KEYS: Mapping[str, Set[str]] = {
-    "plugins": {"strict", "soft_limit_ms"},
+    "plugins": {"strict", "soft_limit_ms", "hashes"},
     "metrics": {"enabled", "listen"},
-    "icmp": {"ratelimit_ms", "ratemask", "msgs_per_sec", "msgs_burst"},
+    "icmp": {"ratelimit_ms", "ratemask", "msgs_per_sec", "msgs_burst", "port_unreachable"},
+    "security": set(),
     "log": {"level", "format"},
+    "overload": set(OverloadSection.model_fields),
     "engine": {"flow_idle_s"},
     "control": set(),
 }
@@ -84,7 +89,7 @@ class Present:
     plugins: those that are loaded, with their settings.  tables: [engine] and its like, as in
     force.  failing: plugins that could not be loaded before, and can not now.  gone: ports
     whose device was taken away from outside.  refusal: why a link can not take these
-    parameters, "" where it can.
+    parameters, "" where it can.  lacking: capabilities that vdp gave up, and the keys that need them.
     """
 
     ports: Mapping[str, PortSection]
@@ -100,6 +105,7 @@ class Present:
     failing: Set[str] = frozenset()
     gone: Set[str] = frozenset()
     refusal: Callable[[str, BaseModel], str] = lambda name, parameters: ""
+    lacking: Mapping[str, KeyPath] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +242,7 @@ class _Planning:
             why = f"as its underlay {after.underlay}"
         elif fixed := [key for key in ("kind", "underlay") if key in differences]:
             why = f"{' and '.join(fixed)} can not be changed"
-        elif differences.keys() - {"gro"}:
+        elif differences.keys() - set(LINK_KEYS):
             why = self.present.refusal(after.name, after.parameters)
         said = words_of(differences)
         if why:
@@ -334,6 +340,10 @@ class _Planning:
                     hint="it is taken at the start only: restart vdp to have it changed",
                     kind="at-start-only",
                 )
+        for capability, path in self.present.lacking.items():
+            expected = f"nothing that needs {capability}, which vdp has not or gave up at its start"
+            hint = "restart vdp: it keeps what its configuration needs"
+            yield Fault(path, expected, "a key that does", hint, kind="at-start-only")
 
 
 # -- order ------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from vdp import capabilities
 from vdp.config import ConfigError, PluginsFailed, load
 from vdp.config.faults import Placer
 from vdp.links.link import LinkError
@@ -127,7 +128,7 @@ class Reload:
         )
         path, notes = str(config.path), tuple(reading.notes)
         before = self._in_force()
-        present = self._present(before, reading.failing)
+        present = self._present(before, reading.failing, config)
         plan = await asyncio.to_thread(make_plan, present, config, plugins.kinds)
         if plan.faults:
             placer = Placer(path, config.positions)
@@ -142,6 +143,9 @@ class Reload:
             return Outcome("failed", path, plan, acts=tuple(application.acts), notes=notes)
         self._config = config
         self._owner.adopt(config)
+        for name in [name for name, info in self._plugins.infos.items() if info.state == "failed"]:
+            if name not in config.plugins.load:
+                del self._plugins.infos[name]  # it failed for another configuration
         result: Result = "applied" if plan.changes else "unchanged"
         return Outcome(result, path, plan, acts=tuple(application.acts), notes=notes)
 
@@ -160,7 +164,7 @@ class Reload:
             rules=running.rules,
         )
 
-    def _present(self, config: Config, failing: frozenset[str]) -> Present:
+    def _present(self, config: Config, failing: frozenset[str], wanted: Config) -> Present:
         datapath = self._running.datapath
         settings = datapath.plugin_settings
         return Present(
@@ -179,6 +183,7 @@ class Reload:
             failing=failing,
             gone=self._running.gone(),
             refusal=self._refusal,
+            lacking=capabilities.missing(wanted, config),
         )
 
     def _refusal(self, name: str, parameters: BaseModel) -> str:
@@ -235,6 +240,7 @@ class _Reading:
     def kinds(self, section: PluginsSection) -> Mapping[str, LinkKind]:
         """For vdp.config.load.  PluginsFailed; a plugin that vdp runs without may still fail."""
         self.imported = [name for name in section.load if self._reload.forget(name)]
+        self.plugins.hashes = section.hashes
         failures: list[PluginError] = self.plugins.load(section.load)
         known = {f.plugin for f in failures if self._reload.is_known_to_fail(f.plugin) and not section.strict}
         self.failing = frozenset(known)

@@ -26,10 +26,14 @@ def compare(before: BaseModel | None, after: BaseModel) -> Differences:
     return {key: (old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
 
 
+#: Keys of a link that are not its kind's, and can be changed at any time.
+LINK_KEYS = ("gro", "allow_any_remote", "inner_allowed", "inner_martians")
+
+
 def compare_links(before: LinkSection, after: LinkSection) -> Differences:
     found = {
         key: (getattr(before, key), getattr(after, key))
-        for key in ("kind", "underlay", "gro")
+        for key in ("kind", "underlay", *LINK_KEYS)
         if getattr(before, key) != getattr(after, key)
     }
     if "kind" not in found and dict(before.options) != dict(after.options):
