@@ -20,7 +20,8 @@ static uint32_t ethertype_of_version(const struct vdp_packet *packet)
     return version == 4 ? ETHERTYPE_IPV4 : version == 6 ? ETHERTYPE_IPV6 : 0;
 }
 
-/* The EtherType of the network header, and where that starts; 0: there is none. */
+/* The EtherType of the network header, and where that starts; 0: there is none, and *network is the
+ * end of what leads there. */
 static uint32_t find_network(const struct vdp_packet *packet, uint32_t *network)
 {
     if (vdp_load_be32(packet->meta + 4 * VDP_META_TYPE) == VDP_L3) {
@@ -32,15 +33,13 @@ static uint32_t find_network(const struct vdp_packet *packet, uint32_t *network)
     if (!vdp_packet_has(packet, 0, VDP_ETHERNET_SIZE))
         return 0;
     uint32_t ethertype = vdp_load_be16(packet->data + 12);
-    uint32_t at = VDP_ETHERNET_SIZE;
     while (is_vlan(ethertype)) {
-        if (!vdp_packet_has(packet, at, VDP_VLAN_SIZE) ||
-            at >= VDP_ETHERNET_SIZE + VLAN_TAGS * VDP_VLAN_SIZE)
+        if (!vdp_packet_has(packet, *network, VDP_VLAN_SIZE) ||
+            *network >= VDP_ETHERNET_SIZE + VLAN_TAGS * VDP_VLAN_SIZE)
             return 0;
-        ethertype = vdp_load_be16(packet->data + at + 2);
-        at += VDP_VLAN_SIZE;
+        ethertype = vdp_load_be16(packet->data + *network + 2);
+        *network += VDP_VLAN_SIZE;
     }
-    *network = at;
     return ethertype;
 }
 

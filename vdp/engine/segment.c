@@ -140,7 +140,7 @@ bool vdp_segment_even(struct vdp_worker *worker, struct vdp_packet *packet,
         return false;
     uint32_t payload = packet->length - cut.headers.payload;
     uint32_t rest = payload % cut.size;
-    if (rest == 0)
+    if (rest == 0 || cut.count < 2) /* a program has made the headers longer: one segment is left */
         return false;
     uint8_t gso_type = packet->gso_type;
     remember(&cut, packet);

@@ -87,7 +87,7 @@ static bool was_overtaken(struct vdp_window *window, uint64_t number, uint64_t n
 {
     uint32_t stamp = stamp_of(arrival);
 
-    while (number++ < newest) {
+    while (number++ != newest) { /* it may be below zero, of a state that was written */
         uint64_t held = atomic_load_explicit(slot_of(window, number), memory_order_acquire);
         if (is_tag(window, held, number) && ((uint32_t)held ^ stamp) >> SERIAL_BITS == 0 &&
             (int32_t)(((uint32_t)held - stamp) << (32 - SERIAL_BITS)) < 0)

@@ -85,13 +85,14 @@ def _evenly(packet: Packet) -> list[Packet]:
     headers = check(packet)
     payload = packet.data[headers.payload :]
     rest = len(payload) % packet.gso_size
-    if not rest:
+    if rest in (0, len(payload)):
         return [packet]
     even = len(payload) - rest
+    full = even // packet.gso_size  # counted anew: a program may have made the headers longer
     head = _one(packet, headers, payload[:even], 0, 0, False)
-    last = _one(packet, headers, payload[even:], packet.segments - 1, even, True)
-    if packet.segments > 2:
-        head.gso_type, head.gso_size, head.segments = packet.gso_type, packet.gso_size, packet.segments - 1
+    last = _one(packet, headers, payload[even:], full, even, True)
+    if full > 1:
+        head.gso_type, head.gso_size, head.segments = packet.gso_type, packet.gso_size, full
     else:
         _finish(head, headers)
     _finish(last, headers)
