@@ -7,7 +7,19 @@ import os
 import signal
 import sys
 
-from bench import books, engine, latency, packets, plugins, scale, start, tunnel, upcalls
+from bench import (
+    books,
+    engine,
+    explosion,
+    latency,
+    overload,
+    packets,
+    plugins,
+    scale,
+    start,
+    tunnel,
+    upcalls,
+)
 from bench.program import MissingTool
 from tests.lab import LabError
 
@@ -15,7 +27,10 @@ from tests.lab import LabError
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure vdp beside its peers.")
     commands = parser.add_subparsers(required=True, metavar="NAME")
-    for module in (tunnel, packets, engine, books, plugins, scale, upcalls, latency, start):
+    for module in (
+        *(tunnel, packets, engine, books, plugins, scale, upcalls, latency, start),
+        *(overload, explosion),
+    ):
         module.add_command(commands)
     arguments = parser.parse_args()
     if arguments.needs_root and os.geteuid() != 0:

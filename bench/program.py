@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -24,8 +25,11 @@ FLAGS = (
     "-O3",
     "-g",
     "-D_GNU_SOURCE",
-    "-D_FORTIFY_SOURCE=2",
+    "-D_FORTIFY_SOURCE=3",
     "-fstack-protector-strong",
+    "-fstack-clash-protection",
+    *(("-fcf-protection",) if platform.machine() == "x86_64" else ()),
+    "-Wl,-z,relro,-z,now",
     "-pthread",
 )
 #: What a program is made of; those of the engine's bench contain the engine.
@@ -36,9 +40,14 @@ PROGRAMS = {
     "forwarder": ("forwarder.c",),
     "sink": ("sink.c",),
     "probe": ("probe.c",),
+    "replay": ("replay.c",),
     "pingpong": ("pingpong.c",),
+    "numbered": ("numbered.c",),
+    "clock": ("clock.c",),
 }
 _WITH_ENGINE = ("engine", "books")
+#: Loaded into other programs (LD_PRELOAD).
+_SHARED = ("clock",)
 
 
 class MissingTool(Exception):
@@ -65,7 +74,8 @@ def program(name: str) -> Path:
     need("cc")
     FOLDER.mkdir(parents=True, exist_ok=True)
     fresh = FOLDER / f"{name}.{os.getpid()}"
-    subprocess.run(["cc", *FLAGS, "-o", str(fresh), *map(str, sources)], check=True)
+    shared = ("-shared", "-fPIC") if name in _SHARED else ()
+    subprocess.run(["cc", *FLAGS, *shared, "-o", str(fresh), *map(str, sources)], check=True)
     fresh.replace(made)
     return made
 

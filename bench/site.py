@@ -31,7 +31,7 @@ STEADY, FRESH = 0x88B5, 0x88B6
 FRAME_SIZE = 60
 OUTER_SIZE = 14 + 20 + 4
 
-_CONFIGURATION = f"""
+CONFIGURATION = f"""
 [[port]]
 name = "underlay"
 type = "raw"
@@ -82,6 +82,7 @@ class Site:
     mac: str
     processes: list[Process] = field(default_factory=list)
     daemon: Daemon | None = None
+    peer: OvsPeer | None = None
     #: Processes that packets pass through.
     pids: list[int] = field(default_factory=list)
 
@@ -107,7 +108,7 @@ class Site:
         return cls(near, middle, far, mac)
 
     def start(
-        self, contender: str, *, wait: bool = True, settings: str = "", configuration: str = _CONFIGURATION
+        self, contender: str, *, wait: bool = True, settings: str = "", configuration: str = CONFIGURATION
     ) -> None:
         """Start the contender; without `wait` it need not be ready.  configuration: of vdp."""
         if contender.startswith("vdp"):
@@ -118,7 +119,7 @@ class Site:
             self.pids = [self.daemon.process.pid]
         elif contender == "ovs":
             need("ovs-vswitchd", "ovsdb-server")
-            peer = OvsPeer(self.middle, "eth0", f"{LOCAL}/24")
+            peer = self.peer = OvsPeer(self.middle, "eth0", f"{LOCAL}/24")
             peer.vsctl("set", "bridge", "br-phy", f'other-config:hwaddr="{self.mac}"')
             peer.add_tunnel(REMOTE, "10.0.0.1/24")
             peer.vsctl("add-port", "br-int", "eth1")

@@ -14,16 +14,16 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from vdp.engine.interface import Engine, Match, Resolution, Resolve, Upcall, UpcallReason
 from vdp.engine.program import Program
+from vdp.flow_limit import FlowLimit
 from vdp.flows import Flow, FlowIndex
 from vdp.histogram import Histogram
 from vdp.links.paths import PathPending, Way
 from vdp.registry import fault
-from vdp.time_limit import HandlerTimeout
+from vdp.sweep import Sweeper
 from vdp.trace import Trace
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BATCH = 64
+#: Upcalls that are decided before any of them goes on: who comes while a port floods waits for that
+#: many, and then for those that are taken with it (some 3 ms each).
+BATCH = 16
 NS = 1_000_000_000
 #: Packets that wait for one way, and for how long (the kernel's arp_queue: some, and 3 s).
 MOST_HELD = 64
@@ -40,9 +42,9 @@ HOLD_S = 3.0
 MOST_ROUNDS = 4
 #: Flows that a round traces again, those used last; the others go, and their packets ask anew.
 MOST_RETRACED = 2048
-#: What is full is emptied by one part in so many, of what was of no use for longest.
-ROOM = 8
-NO_LIMIT, NEVER = 0xFFFFFFFF, 1 << 62
+NO_LIMIT = 0xFFFFFFFF
+#: Why a flow was not kept: above the limit, no place in the table, too many masks, refused, other.
+REFUSALS = ("limit", "table", "masks", "program", "other")
 
 
 @dataclass(slots=True)
@@ -69,9 +71,8 @@ class SlowPath:
         self._held: dict[Way, deque[Held]] = {}
         # Of what the engine lets wait (half a pool), so that others' upcalls are still taken.
         self._most_held = self._engine.worker_stats(0).packets_total // 8
-        #: Since the last sweep flows found no room: in the table, or for their mask at an in-port.
-        self._is_full = False
-        self._crowded: set[int] = set()
+        self.refusals: Counter[str] = Counter()  # flows that were not kept, by why: REFUSALS
+        self.sweeper = Sweeper(self._engine, self.index, FlowLimit(NO_LIMIT), self.evictions, self._guarded)
         #: Flows are being decided that are not in the index yet: revalidation waits for them.
         self._is_deciding = False
         self._afterwards: list[Callable[[], None]] = []
@@ -119,7 +120,7 @@ class SlowPath:
             trace, match, program = result
             self._commit(trace)
             if outcome > 0:
-                self.index.add(Flow.of(worker, outcome, trace, match, program, now))
+                self.index.add(self.index.make(worker, outcome, trace, match, program, now))
                 self.inserts += 1
             elif outcome < 0:
                 self._not_installed(-outcome, match.in_port)
@@ -142,9 +143,21 @@ class SlowPath:
         if not trace.cacheable:
             self._commit(trace)
             return Resolution(token, Resolve.EXECUTE, program=program), None
+        if not self._admits(upcall.in_port):
+            self._commit(trace)
+            self._refuse("limit")
+            return Resolution(token, Resolve.EXECUTE, program=program), None
         match = trace.match()
         fresh.add(match)
         return Resolution(token, Resolve.INSTALL, match, program), (trace, match, program)
+
+    def _admits(self, in_port: int) -> bool:
+        index = self.index
+        return self.limit.admits(index.count(in_port), len(index.by_port), len(index))
+
+    @property
+    def limit(self) -> FlowLimit:
+        return self.sweeper.limit
 
     def _commit(self, trace: Trace) -> None:
         """The trace is put to use: run its effects, in order."""
@@ -156,17 +169,25 @@ class SlowPath:
         try:
             with self._datapath.limit.enter():
                 effect()
-        except (Exception, HandlerTimeout) as error:
+        except BaseException as error:
             cause = ("effect", type(error))
             self._datapath.say(logging.ERROR, cause, "an effect failed: %s", fault(error), exc_info=error)
 
     def _not_installed(self, code: int, in_port: int) -> None:
         if code == errno.EINVAL:
             log.error("the engine refused a program; the packet was dropped as handler_error")
+            self._refuse("program")
         elif code == errno.ENOSPC:
-            self._is_full = True
+            self.sweeper.is_full = True
+            self._refuse("table")
         elif code == errno.E2BIG:
-            self._crowded.add(in_port)
+            self.sweeper.crowded.add(in_port)
+            self._refuse("masks")
+        else:
+            self._refuse("other")
+
+    def _refuse(self, why: str) -> None:
+        self.refusals[why] += 1
         self.evictions["refused"] += 1
 
     # -- waiting for a way ----------------------------------------------------------------
@@ -295,7 +316,7 @@ class SlowPath:
             except OSError:
                 self._remove([flow], "revalidated")
                 return
-        renewed = Flow.of(flow.worker, flow.id, trace, match, program, flow.created_ns)
+        renewed = self.index.make(flow.worker, flow.id, trace, match, program, flow.created_ns)
         renewed.seen_ns = flow.seen_ns
         self.index.discard(flow.worker, flow.id)
         self.index.add(renewed)
@@ -306,7 +327,7 @@ class SlowPath:
             id = self._engine.install(flow.worker, match, program)
         except OSError:  # EEXIST: another flow's successor is the same
             return
-        successor = Flow.of(flow.worker, id, trace, match, program, self._engine.clock())
+        successor = self.index.make(flow.worker, id, trace, match, program, self._engine.clock())
         successor.seen_ns = flow.seen_ns
         self.index.add(successor)
         self.inserts += 1
@@ -324,43 +345,15 @@ class SlowPath:
 
     def forget_port(self, number: int) -> None:
         """The engine removed a port and its flows."""
-        for worker, id in [key for key, flow in self.index.flows.items() if flow.match.in_port == number]:
+        for worker, id in tuple(self.index.by_port.get(number, ())):
             self.index.discard(worker, id)
 
     # -- age ------------------------------------------------------------------------------
 
     def sweep(self, idle_s: float, keep: int) -> None:
         """Remove idle flows, and tell touches (learned addresses) of those that were hit."""
-        for worker in range(self._engine.workers):
-            for stats in self._engine.dump(worker):
-                flow = self.index.flows.get((worker, stats.id))
-                if flow is not None and stats.used_ns > flow.seen_ns:
-                    flow.seen_ns = stats.used_ns
-                    for touch in flow.touches:
-                        self._guarded(partial(touch, stats.used_ns))
-            self._expire("idle", worker, int(idle_s * NS), NO_LIMIT)
-            self._expire("limit", worker, NEVER, keep - keep // ROOM if self._is_full else keep)
-        for in_port in self._crowded:
-            self._make_room(in_port)
-        self._is_full = False
-        self._crowded.clear()
-
-    def _expire(self, why: str, worker: int, idle_ns: int, keep: int) -> None:
-        gone = self._engine.expire(worker, idle_ns, keep)
-        for id in gone:
-            self.index.discard(worker, id)
-        self.evictions[why] += len(gone)
-
-    def _make_room(self, in_port: int) -> None:
-        """Remove the masks that were of no use for longest: strange packets must not keep others' out."""
-        by_mask: dict[Hashable, list[Flow]] = {}
-        for flow in self.index.flows.values():
-            if flow.match.in_port == in_port:
-                key = (flow.worker, flow.match.mask, flow.match.meta_mask)
-                by_mask.setdefault(key, []).append(flow)
-        masks = sorted(by_mask.values(), key=lambda flows: max(flow.used_ns for flow in flows))
-        for flows in masks[: 1 + len(masks) // ROOM]:
-            self._remove(flows, "limit")
+        for _ in self.sweeper.slices(idle_s, keep):
+            pass
 
 
 class Matches:

@@ -156,7 +156,7 @@ static void lead_cell(int cell, int port)
 static void begin(void)
 {
     static const int sources[SOURCES] = {WIRE, INNER, PLAIN, FLAP};
-    struct vdp_engine_config config = {.workers = 1, .packets = 256, .flows = 128, .masks = 4,
+    struct vdp_engine_config config = {.workers = 1, .packets = 256, .flows = 128, .port_masks = 4,
                                        .upcall_queue = 32, .upcall_rate = 4000, .action_rate = 2000};
 
     if (vdp_engine_new(&config, &engine) < 0)

@@ -116,7 +116,7 @@ struct vdp_engine *scenario_engine(const struct scenario *scenario, uint32_t wor
 {
     const struct scenario_head *head = &scenario->head;
     uint32_t flows = head->flows > head->variants ? head->flows : head->variants;
-    struct vdp_engine_config config = {.workers = workers, .flows = flows + 1};
+    struct vdp_engine_config config = {.workers = workers, .flows = flows + 1, .port_masks = 64};
     struct vdp_engine *engine;
 
     if (vdp_engine_new(&config, &engine) < 0)

@@ -6,7 +6,7 @@
  * whoever sent it; with COUNT, a number from 1 to COUNT, each in its turn, but next to none of
  * its neighbours, and at the other OFFSETs too.  Says how many it sent.
  *
- * As fast as it goes means that the kernel makes the frames (BPF_PROG_TEST_RUN with live
+ * As fast as it goes, or 100,000 a second and more, means that the kernel makes the frames (BPF_PROG_TEST_RUN with live
  * frames, Linux 5.18): that costs less than half of a system call for each burst, and the
  * processor is the receiver's.  The other end of a veth must have NAPI for that (ethtool -K
  * DEVICE gro on).  Where the kernel does not do it, it is sendmmsg. */
@@ -17,6 +17,7 @@
 
 enum {
     LIVE = 16384,      /* between two looks at the signals */
+    LIVE_RATE = 100000, /* from here on the kernel makes what is sent so many a second, too */
     NUMBER_SHIFT = 13, /* numbers begin with the time, of which so many pass: 122,000 a second */
     STRIDE = 7919      /* from a number to the next of COUNT; a prime, so that all have their turn */
 };
@@ -85,10 +86,12 @@ static void keep_at_hand(int program)
     (void)bpf(BPF_LINK_CREATE, &link);
 }
 
-/* Frames made in the kernel; how many, 0 where it does not make any. */
-static uint64_t send_live(const char *interface, const struct frame *frame)
+/* Frames made in the kernel, so many a second (0: as it goes); how many, 0 where it makes none. */
+static uint64_t send_live(const char *interface, const struct frame *frame, uint64_t rate)
 {
     const int program = redirection(interface);
+    const uint64_t started = now_ns();
+    const uint32_t repeat = rate ? (uint32_t)(rate / 1000) : (uint32_t)LIVE;
     uint64_t sent = 0;
 
     keep_at_hand(program);
@@ -97,12 +100,14 @@ static uint64_t send_live(const char *interface, const struct frame *frame)
         run.test.prog_fd = (uint32_t)program;
         run.test.data_in = (uintptr_t)frame->bytes;
         run.test.data_size_in = frame->length;
-        run.test.repeat = LIVE;
+        run.test.repeat = repeat;
         run.test.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
         run.test.batch_size = BURST;
         if (bpf(BPF_PROG_TEST_RUN, &run) < 0)
             break;
-        sent += LIVE;
+        sent += repeat;
+        if (rate)
+            pace(started, sent, rate);
     }
     return sent;
 }
@@ -125,8 +130,8 @@ int main(int count, char **words)
         messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
     }
     stop_on_signals();
-    if (!rate && !offset)
-        sent = send_live(words[1], &frames[0]);
+    if ((!rate || rate >= LIVE_RATE) && !offset)
+        sent = send_live(words[1], &frames[0], rate);
     while (!is_stopping) {
         if (turns) {
             number_in_turn(words + 4, 1, sent, turns);

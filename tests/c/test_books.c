@@ -114,7 +114,7 @@ static void answer_upcalls(struct vdp_engine *engine, const uint32_t *ports, uin
 static void test_random_programs_keep_the_books(void **state)
 {
     (void)state;
-    struct vdp_engine *engine = engine_with((struct vdp_engine_config){.packets = 300, .flows = 60, .masks = 3});
+    struct vdp_engine *engine = engine_with((struct vdp_engine_config){.packets = 300, .flows = 60, .masks = 3, .port_masks = 3});
     const uint32_t types[PORTS] = {VDP_PORT_MEMORY, VDP_PORT_MEMORY, VDP_PORT_MEMORY,
                                    VDP_PORT_MEMORY, VDP_PORT_CELL, VDP_PORT_CELL};
     uint32_t ports[PORTS], ran = 0;

@@ -138,7 +138,7 @@ static void test_flows_are_found_while_others_come_and_go(void **state)
 static void test_one_match_is_taken_once_and_limits_hold(void **state)
 {
     (void)state;
-    struct vdp_engine *engine = engine_with((struct vdp_engine_config){.flows = 3, .masks = 2});
+    struct vdp_engine *engine = engine_with((struct vdp_engine_config){.flows = 3, .port_masks = 2});
     uint32_t port = memory_port(engine);
     struct vdp_match match = match_first(port, 1), wide = match_all(port);
 
@@ -258,6 +258,69 @@ static void test_flows_go_with_their_port(void **state)
     vdp_engine_free(engine);
 }
 
+/* Keys, `count` of them, that all fall into one place of a table of `places` under that seed: what
+ * somebody would send who knew it. */
+static void collide(const struct vdp_mask *mask, uint64_t seed, uint64_t places, uint64_t *keys, uint32_t count)
+{
+    uint64_t word = 0;
+
+    for (uint32_t found = 0; found < count; word++)
+        if ((vdp_mask_hash_key(mask, &word, seed) & (places - 1)) == 0)
+            keys[found++] = word;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Probes of linear probing for each key, in the table that they make; the 99th percentile. */
+static uint32_t probes_p99(const struct vdp_mask *mask, uint64_t seed, uint32_t places, const uint64_t *keys,
+                           uint32_t count)
+{
+    bool *taken = calloc(places, sizeof *taken);
+    uint32_t *probes = calloc(count, sizeof *probes), p99;
+
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t at = vdp_mask_hash_key(mask, &keys[i], seed);
+        for (probes[i] = 1; taken[at & (places - 1)]; probes[i]++)
+            at++;
+        taken[at & (places - 1)] = true;
+    }
+    qsort(probes, count, sizeof *probes, by_size);
+    p99 = probes[count * 99 / 100];
+    free(taken);
+    free(probes);
+    return p99;
+}
+
+static void test_who_does_not_know_the_seed_finds_no_collisions(void **state)
+{
+    enum { KEYS = 512, PLACES = 2048, PROCESSES = 20, SETS = 4 };
+    static uint64_t keys[SETS][KEYS];
+    const struct vdp_mask mask = {.word_count = 1, .window_count = 1, .bits = {UINT64_MAX}};
+    uint64_t before = 0;
+
+    (void)state;
+    collide(&mask, 0, PLACES, keys[0], KEYS);
+    assert_int_equal(probes_p99(&mask, 0, PLACES, keys[0], KEYS), KEYS * 99 / 100 + 1);
+    for (uint64_t i = 0; i < KEYS; i++) { /* and what counts up somewhere */
+        keys[1][i] = i;
+        keys[2][i] = i << 11;
+        keys[3][i] = i << 48;
+    }
+    for (int i = 0; i < PROCESSES; i++) {
+        struct vdp_engine *engine = engine_with((struct vdp_engine_config){0});
+        assert_true(engine->seed != before);
+        before = engine->seed;
+        for (int set = 0; set < SETS; set++)
+            assert_in_range(probes_p99(&mask, engine->seed, PLACES, keys[set], KEYS), 1, 8);
+        vdp_engine_free(engine);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_a_replaced_program_keeps_the_counters),
         cmocka_unit_test(test_idle_flows_expire_and_then_the_longest_idle),
         cmocka_unit_test(test_flows_go_with_their_port),
+        cmocka_unit_test(test_who_does_not_know_the_seed_finds_no_collisions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -55,6 +55,7 @@ class Pair:
             packets=16384,
             flows=random.choice([26, 100]),
             masks=random.choice([2, 64]),
+            port_masks=random.choice([2, 8, 16]),
             upcall_queue=random.choice([3, 20]),
             upcall_rate=random.choice([0, 10, 5000]),
             action_rate=random.choice([0, 4, 100]),

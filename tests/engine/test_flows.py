@@ -113,7 +113,7 @@ def test_the_table_takes_no_more_than_its_limit(make_bench) -> None:  # type: ig
 
 
 def test_an_in_port_has_no_more_masks_than_its_limit(make_bench) -> None:  # type: ignore[no-untyped-def]
-    bench = make_bench(masks=2)
+    bench = make_bench(port_masks=2)
     first = bench.flow(bench.x, Drop(POLICY), mask="ff", value="01")
     bench.flow(bench.x, Drop(POLICY), mask="0f", value="02")
     with refused(errno.E2BIG):

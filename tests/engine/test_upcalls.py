@@ -153,7 +153,9 @@ def test_a_token_is_good_for_one_resolution(bench: Bench) -> None:
     assert bench.engine.port_stats(bench.x).consumed == 1
 
 
-@pytest.mark.parametrize(("config", "error"), [({"flows": 1}, errno.ENOSPC), ({"masks": 1}, errno.E2BIG)])
+@pytest.mark.parametrize(
+    ("config", "error"), [({"flows": 1}, errno.ENOSPC), ({"port_masks": 1}, errno.E2BIG)]
+)
 def test_a_flow_that_finds_no_room_still_runs_its_program_once(  # type: ignore[no-untyped-def]
     make_bench, config: dict[str, int], error: int
 ) -> None:

@@ -26,7 +26,7 @@ def is_known(plane: Plane, port: str, data: bytes) -> bool:
 
 def test_a_mask_that_finds_no_room_gets_that_of_the_one_of_no_use_for_longest(make_plane: MakePlane) -> None:
     """Three destinations, told from the routes by 24, 16 and 8 bits: three masks, and room for two."""
-    plane = make_plane(masks=2)
+    plane = make_plane(port_masks=2)
     plane.port("a", L3)
     plane.port("b", L3)
     plane.route(Route(ip_network("10.0.0.0/24"), "b"), Route(ip_network("0.0.0.0/0"), "b"))

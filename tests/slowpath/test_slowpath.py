@@ -284,7 +284,7 @@ def test_when_the_table_is_full_packets_still_pass_one_by_one(make_plane: MakePl
 
 
 def test_when_masks_are_full_packets_still_pass_one_by_one(make_plane: MakePlane) -> None:
-    plane = make_plane(masks=1)
+    plane = make_plane(port_masks=1)
     for name in ("a", "b"):
         plane.port(name, L3)
     plane.route(Route(ip_network("10.0.0.0/24"), "b"), Route(ip_network("0.0.0.0/0"), "b"))

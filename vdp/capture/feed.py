@@ -48,11 +48,18 @@ class Feed:
         asked_to_end = asyncio.ensure_future(reader.read(1))
         try:
             while True:
-                is_behind = self._pass_on(writer)
+                try:
+                    is_behind = self._pass_on(writer)
+                except OSError as error:
+                    if error.errno == errno.ECANCELED:
+                        break
+                    raise
                 ended, _ = await asyncio.wait({asked_to_end}, timeout=0 if is_behind else LOOK_S)
                 if ended:
                     break
-            if asked_to_end.result():
+            if not asked_to_end.done():  # memory is short: captures are ended (vdp.overload)
+                await self._end(writer)
+            elif asked_to_end.result():
                 async with asyncio.timeout(CLOSE_S):
                     await self._end(writer)
         finally:
@@ -120,6 +127,9 @@ def capture_table(datapath: Datapath) -> dict[str, Method]:
         try:
             return Feed(datapath, Tap(engine, config))
         except OSError as error:
+            if error.errno == errno.ECANCELED:
+                hint = "vdp status: overload; [overload] memory_percent and memory_mb"
+                raise ControlError(REFUSED, "memory is short, so there are no captures now", hint) from None
             if error.errno == errno.ENOSPC:
                 hint = "end one of the others: vdp capture, vdp drop watch, vdp trace live"
                 raise ControlError(BUSY, "as many captures as are possible are under way", hint) from None

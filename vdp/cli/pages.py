@@ -249,6 +249,13 @@ def flow_page(explain: bool) -> Page:
     return page
 
 
+def overload_text(overload: Row) -> str:
+    """What is done without now, and what was before."""
+    taken = [f"{step['step']}: {step['effect']}" for step in overload["steps"] if step["taken"]]
+    before = ", ".join(f"{step['step']} {step['count']}" for step in overload["steps"] if step["count"])
+    return ("; ".join(taken) or "none") + (f" (steps taken since the start: {before})" if before else "")
+
+
 def status_page(status: Row, stream: TextIO, named: bool) -> None:
     def total(name: str) -> int:
         return sum(worker[name] for worker in status["workers"])
@@ -259,7 +266,9 @@ def status_page(status: Row, stream: TextIO, named: bool) -> None:
         "flows": f"{total('flows')} of {flows['limit']}, {flows['inserts']} installed",
         "lookups": f"{lookups}: {previous} previous flow, {table} table, {lookups - previous - table} missed",
         "upcalls": ", ".join(f"{count} {reason}" for reason, count in upcalls.items()),
+        "overload": overload_text(status["overload"]),
     }
+    summary |= {f"trouble {n}": text for n, text in enumerate(status.get("troubles", ()), 1)}
     plain = {key: value for key, value in status.items() if not isinstance(value, list | dict)}
     _print_fields(_fields({**plain, **summary}), stream)
 

@@ -2,13 +2,15 @@
  *
  * Flows of one in-port that look at the same bits share a subtable, a hash table over the
  * masked 8-byte words.  Lookups are in lookup.c; here flows come and go.  The hash is
- * seeded at random for each engine, so that nobody outside can aim at one bucket. */
+ * seeded at random for each engine, so that nobody outside can aim at one bucket; and masks
+ * are bounded, so that nobody can make lookups long (Csikor et al., Tuple Space Explosion,
+ * CoNEXT 2019). */
 #include "flow.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
 
-enum { FIRST_ENTRIES = 4, HUGE_PAGE = 2 << 20 };
+enum { FIRST_ENTRIES = 4, HUGE_PAGE = 2 << 20, OWN_PART = 4 };
 
 static struct vdp_subtable *find_subtable(const struct vdp_classifier *classifier,
                                           const struct vdp_mask *mask)
@@ -19,11 +21,25 @@ static struct vdp_subtable *find_subtable(const struct vdp_classifier *classifie
     return NULL;
 }
 
+/* May the in-port have another mask?  Each one costs all its packets a probe, so it has a bound;
+ * that of all together keeps masks in the cache, but no in-port from its first few. */
+static bool has_room(const struct vdp_worker *worker, const struct vdp_classifier *classifier,
+                     const struct vdp_mask *mask)
+{
+    const struct vdp_engine_config *config = &worker->engine->config;
+    uint32_t own = (config->port_masks + OWN_PART - 1) / OWN_PART;
+
+    if (classifier->count >= config->port_masks)
+        return false;
+    return classifier->count < own || worker->stats.different_masks < config->masks ||
+           vdp_shared_is_shared(mask);
+}
+
 /* A new subtable, which owns the mask then. */
 static int add_subtable(struct vdp_worker *worker, struct vdp_classifier *classifier,
                         const struct vdp_mask *mask, struct vdp_subtable **added)
 {
-    if (classifier->count >= worker->engine->config.masks)
+    if (!has_room(worker, classifier, mask))
         return -E2BIG;
     if (classifier->count == classifier->size) {
         uint32_t size = classifier->size ? 2 * classifier->size : 4;
@@ -43,6 +59,8 @@ static int add_subtable(struct vdp_worker *worker, struct vdp_classifier *classi
     *made = (struct vdp_subtable){.mask = mask, .entries = entries, .entry_count = FIRST_ENTRIES};
     classifier->subtables[classifier->count++] = made;
     worker->stats.masks++;
+    if (!vdp_shared_is_shared(mask))
+        worker->stats.different_masks++;
     *added = made;
     return 0;
 }
@@ -58,6 +76,8 @@ static void remove_subtable(struct vdp_worker *worker, struct vdp_classifier *cl
     memmove(classifier->subtables + i, classifier->subtables + i + 1,
             (classifier->count - i) * sizeof *classifier->subtables);
     worker->stats.masks--;
+    if (!vdp_shared_is_shared(subtable->mask))
+        worker->stats.different_masks--;
     vdp_shared_give(worker->flows->shared, subtable->mask);
     free(subtable->entries);
     vdp_slab_give(worker->slab, subtable, sizeof *subtable);

@@ -1,4 +1,5 @@
 /* The engine as a whole: made, started, stopped, freed; reasons; worker statistics. */
+#include "confine.h"
 #include "counter.h"
 #include "state.h"
 #include "flow.h"
@@ -36,6 +37,7 @@ const char *vdp_reason_text(uint32_t reason)
     return reason < VDP_REASON_COUNT ? TEXTS[reason] : NULL;
 }
 
+static const uint64_t WARM_NS = 1000000000u;
 enum { LEAST_PACKETS = 8, MOST_PACKETS = 1 << 20, MOST_FLOWS = 1 << 24 };
 
 /* Zeros become the defaults of struct vdp_engine_config, where zero says nothing. */
@@ -49,7 +51,10 @@ static int complete(struct vdp_engine_config *config)
         config->masks = 64;
     if (!config->upcall_queue)
         config->upcall_queue = 512;
+    if (!config->port_masks)
+        config->port_masks = 16;
     if (config->workers < 1 || config->workers > VDP_MAX_WORKERS ||
+        config->confine > VDP_CONFINE_KILL ||
         config->packets < LEAST_PACKETS || config->packets > MOST_PACKETS ||
         config->flows > MOST_FLOWS)
         return -EINVAL;
@@ -83,6 +88,7 @@ int vdp_engine_new(const struct vdp_engine_config *config, struct vdp_engine **m
         free(engine);
         return result;
     }
+    atomic_store(&engine->hold_us, engine->config.hold_us);
     pthread_mutex_init(&engine->call_lock, NULL);
     engine->next_port = 1;
     engine->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -146,12 +152,13 @@ void vdp_engine_free(struct vdp_engine *engine)
 
 int vdp_engine_start(struct vdp_engine *engine)
 {
-    int result = 0;
     uint32_t started = 0;
 
     if (engine->started)
         return -EBUSY;
     vdp_ports_opened(engine);
+    int result = vdp_confine_prepare(engine);
+    engine->warm_until_ns = vdp_monotonic_ns() + WARM_NS;
     for (; started < engine->config.workers && result == 0; started++)
         result = vdp_worker_start(&engine->workers[started]);
     if (result < 0) {

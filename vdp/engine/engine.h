@@ -95,7 +95,8 @@ struct vdp_engine_config {
     uint32_t workers;        /* 1 to VDP_MAX_WORKERS */
     uint32_t packets;        /* packets in each worker's pool (default 2048) */
     uint32_t flows;          /* flows in each worker's table (default 65536) */
-    uint32_t masks;          /* subtables per in-port (default 64) */
+    uint32_t masks;          /* different masks of a worker's flows (default 64): beyond, an in-port
+                                gets new ones only up to a quarter of port_masks */
     uint32_t upcall_queue;   /* packets per port waiting for the slow path (512) */
     uint32_t upcall_rate;    /* misses a second and port taken up; 0: no bound (5000);
                                 burst: a second's worth */
@@ -104,6 +105,17 @@ struct vdp_engine_config {
     uint32_t poll_us;        /* a worker polls at most that long before it sleeps; 0: never */
     uint32_t hold_us;        /* a cell waits at most that long for more of an open flow; 0: it is
                                 flushed after each batch.  Workers that are started only */
+    uint32_t confine;        /* enum vdp_confine.  Workers that are started only */
+    uint32_t port_masks;     /* masks (subtables) of one in-port (default 16) */
+    uint32_t control_rate;   /* misses of control traffic (control.c) a second and port that have
+                                a line and rate of their own (500); 0: none */
+};
+
+/* What becomes of a system call that moving packets does not need, on a worker's thread. */
+enum vdp_confine {
+    VDP_CONFINE_OFF = 0,     /* it is done; the thread also keeps its capabilities */
+    VDP_CONFINE_REFUSE = 1,  /* EPERM, and it is counted */
+    VDP_CONFINE_KILL = 2     /* the process ends by SIGSYS */
 };
 
 struct vdp_port_config {
@@ -119,7 +131,11 @@ struct vdp_port_config {
     uint32_t send_count;     /* of PACKET: worker i sends by send_fd i, where there is one: a packet
                                 socket that only sends, or an AF_XDP socket that is not bound yet */
     int32_t send_fd[VDP_MAX_WORKERS];
+    uint32_t kept;           /* of PACKET: a receive ring stays with its socket, for who gets the
+                                socket next: the same mtu, and frames that came meanwhile */
     char name[VDP_NAME_SIZE];
+    uint32_t control_count;  /* of PACKET: the last so many of fd hear control traffic alone, and
+                                get no receive ring */
 };
 
 /* For each port: received + injected + cloned + segmented
@@ -343,6 +359,11 @@ struct vdp_worker_stats {
     uint64_t upcalls_lost;          /* queue full or over the rate */
     uint64_t actions_suppressed;    /* UPCALL actions over action_rate */
     uint32_t flows, masks, packets_free, packets_total;
+    uint64_t calls_refused;         /* system calls that the worker may not do (confine) */
+    uint32_t last_refused;          /* the number of the last one */
+    uint32_t different_masks;       /* in-ports may share them */
+    uint64_t queue_lost;            /* packets that found a queue full, or no buffer; but those for
+                                       the slow path are among upcalls_lost */
 };
 
 /* What a worker does; while it is timed, each moment is one stage's. */
@@ -436,6 +457,15 @@ struct vdp_offload {
     uint32_t gso_size, header_size;
 };
 
+/* What is otherwise in force while there is too much to do; all zero: as configured. */
+struct vdp_tuning {
+    uint32_t upcall_rate;   /* in place of config.upcall_rate */
+    uint32_t hold_off;      /* 1: cells wait for nothing, as with config.hold_us 0 */
+    uint32_t tap_every;     /* of what a tap would get, every so manieth; the others are lost */
+    uint32_t taps_off;      /* 1: none is opened or read: -ECANCELED */
+    uint32_t fair_queues;   /* 1: of a transmit queue that fills up each in-port gets a part */
+};
+
 const char *vdp_reason_name(uint32_t reason); /* NULL past the last */
 const char *vdp_reason_text(uint32_t reason);
 
@@ -447,13 +477,21 @@ int vdp_engine_poll(struct vdp_engine *engine);  /* one iteration of each worker
                                                     started; packets received, groups' copies */
 void vdp_engine_set_clock(struct vdp_engine *engine, uint64_t now_ns); /* 0: the real one */
 uint64_t vdp_engine_clock(struct vdp_engine *engine);
+int vdp_engine_tune(struct vdp_engine *engine, const struct vdp_tuning *tuning);
 int vdp_engine_event_fd(struct vdp_engine *engine); /* readable when upcalls wait or a
                                                        port failed; read 8 bytes to clear */
 
-int vdp_port_add(struct vdp_engine *engine, const struct vdp_port_config *config); /* >= 1 */
+/* Its number, >= 1.  A port with a device behind it may be added detached, without descriptors. */
+int vdp_port_add(struct vdp_engine *engine, const struct vdp_port_config *config);
 int vdp_port_remove(struct vdp_engine *engine, uint32_t port); /* its packets are dropped:
                                                                   shutdown; its flows go */
 int vdp_port_set_up(struct vdp_engine *engine, uint32_t port, int up);
+/* Its descriptors are let go, for the caller to close: what waits is dropped, it is failed and
+ * its error ENODEV.  Flows, counters and the number stay. */
+int vdp_port_detach(struct vdp_engine *engine, uint32_t port);
+/* Those of another device are its own from now on.  -EINVAL: another type of port; -EBUSY: it has
+ * some.  On failure it stays detached. */
+int vdp_port_attach(struct vdp_engine *engine, uint32_t port, const struct vdp_port_config *config);
 int vdp_port_set_features(struct vdp_engine *engine, uint32_t port, uint32_t features);
 int vdp_port_read(struct vdp_engine *engine, uint32_t port, struct vdp_port_stats *stats);
 int vdp_port_drops(struct vdp_engine *engine, uint32_t port, uint64_t *reasons, uint32_t count);
@@ -508,6 +546,10 @@ int vdp_flow_remove(struct vdp_engine *engine, uint32_t worker, const uint64_t *
                     uint32_t count); /* how many were there */
 int vdp_flow_dump(struct vdp_engine *engine, uint32_t worker, struct vdp_flow_stats *stats,
                   uint32_t size); /* how many there are */
+/* A part of the dump, so that a worker with many flows does not stop for all of them: those of
+ * at most `size` slots from *slot on; how many.  *slot: where to go on, 0 at the end. */
+int vdp_flow_scan(struct vdp_engine *engine, uint32_t worker, uint32_t *slot,
+                  struct vdp_flow_stats *stats, uint32_t size);
 int vdp_flow_expire(struct vdp_engine *engine, uint32_t worker, uint64_t idle_ns,
                     uint32_t keep, uint64_t *ids, uint32_t size); /* removes those idle
                     that long, and the longest idle ones above `keep`; how many */
@@ -525,6 +567,7 @@ int vdp_worker_read(struct vdp_engine *engine, uint32_t worker, struct vdp_worke
 /* How long its stages took, since timing began.  Timing goes on, begins, or ends with this look. */
 int vdp_worker_time(struct vdp_engine *engine, uint32_t worker, uint32_t goes_on,
                     struct vdp_worker_times *times);
+uint32_t vdp_confined_calls(void); /* system calls that a confined worker may do */
 
 /* Taps: packets' copies for who looks on.  An id from 1 on; -ENOSPC: VDP_MAX_TAPS are open;
  * -EINVAL: no points, a filter that might not end or reads what it can not, more than 256 MiB. */

@@ -261,6 +261,40 @@ int vdp_flow_dump(struct vdp_engine *engine, uint32_t worker, struct vdp_flow_st
     return vdp_worker_call(worker_of(engine, worker), dump, &wanted);
 }
 
+struct scan {
+    uint32_t slot;
+    struct vdp_flow_stats *stats;
+    uint32_t size;
+};
+
+static int scan(struct vdp_worker *worker, void *argument)
+{
+    struct scan *wanted = argument;
+    const struct vdp_flow_table *table = worker->flows;
+    uint32_t count = 0, left = wanted->size;
+
+    for (; wanted->slot < table->size && left; wanted->slot++, left--)
+        if (table->slots[wanted->slot])
+            wanted->stats[count++] = table->slots[wanted->slot]->stats;
+    if (wanted->slot >= table->size)
+        wanted->slot = 0;
+    return (int)count;
+}
+
+int vdp_flow_scan(struct vdp_engine *engine, uint32_t worker, uint32_t *slot,
+                  struct vdp_flow_stats *stats, uint32_t size)
+{
+    struct scan wanted = {*slot, stats, size};
+
+    if (!worker_of(engine, worker))
+        return -ENODEV;
+    if (!size)
+        return -EINVAL;
+    int result = vdp_worker_call(worker_of(engine, worker), scan, &wanted);
+    *slot = wanted.slot;
+    return result;
+}
+
 struct expire {
     uint64_t idle_ns;
     uint32_t keep;

@@ -62,6 +62,14 @@ class Feature(enum.IntFlag):
     GRE_TSO = 32
 
 
+class Confine(enum.IntEnum):
+    """enum vdp_confine: system calls that a worker's thread does not need."""
+
+    OFF = 0
+    REFUSE = 1
+    KILL = 2
+
+
 @record
 class EngineConfig:
     workers: int = 1
@@ -73,6 +81,9 @@ class EngineConfig:
     action_rate: int = 100
     poll_us: int = 50
     hold_us: int = 50
+    confine: int = Confine.REFUSE
+    port_masks: int = 16
+    control_rate: int = 500
 
 
 @record
@@ -86,6 +97,10 @@ class PortConfig:
     fds: tuple[int, ...] = ()
     #: Of PACKET: what worker i sends by, where there is one: a packet socket, or an AF_XDP socket.
     send_fds: tuple[int, ...] = ()
+    #: Of PACKET: its receive rings stay with their sockets when the port goes.
+    kept: bool = False
+    #: Of PACKET: the last so many of `fds` hear control traffic alone.
+    control_count: int = 0
 
 
 @record
@@ -224,6 +239,21 @@ class WorkerStats:
     masks: int = 0
     packets_free: int = 0
     packets_total: int = 0
+    different_masks: int = 0
+    queue_lost: int = 0
+    calls_refused: int = 0
+    last_refused: int = 0
+
+
+@record
+class Tuning:
+    """struct vdp_tuning: what is otherwise in force while there is too much to do."""
+
+    upcall_rate: int = 0
+    hold_off: bool = False
+    tap_every: int = 0
+    taps_off: bool = False
+    fair_queues: bool = False
 
 
 class Engine(Protocol):
@@ -238,10 +268,19 @@ class Engine(Protocol):
     def set_clock(self, now_ns: int) -> None: ...
     def clock(self) -> int: ...
     def event_fd(self) -> int: ...
+    def tune(self, tuning: Tuning) -> None: ...
 
     def add_port(self, config: PortConfig) -> int: ...
     def remove_port(self, port: int) -> None: ...
     def set_port_up(self, port: int, up: bool) -> None: ...
+    def detach_port(self, port: int) -> None:
+        """Let its descriptors go, for the caller to close; flows, counters and the number stay."""
+        ...
+
+    def attach_port(self, port: int, config: PortConfig) -> None:
+        """Give a detached port the descriptors of another device, of the same type."""
+        ...
+
     def set_port_features(self, port: int, features: Feature) -> None: ...
     def port_stats(self, port: int) -> PortStats: ...
     def port_drops(self, port: int) -> list[int]: ...
@@ -290,6 +329,10 @@ class Engine(Protocol):
     def replace(self, worker: int, flow: int, program: Sequence[Action]) -> None: ...
     def remove(self, worker: int, flows: Sequence[int]) -> int: ...
     def dump(self, worker: int) -> list[FlowStats]: ...
+    def scan(self, worker: int, slot: int, count: int) -> tuple[list[FlowStats], int]:
+        """A part of the dump: flows of so many slots from there on; where to go on, 0 at the end."""
+        ...
+
     def expire(self, worker: int, idle_ns: int, keep: int) -> list[int]: ...
 
     def take_upcalls(self, worker: int, count: int = 64) -> list[Upcall]: ...

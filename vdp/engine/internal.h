@@ -10,7 +10,7 @@
  *
  * The parts: packet.c (pool), classify.c, flow.c, program.c, execute.c, upcall.c,
  * queue.c (offer, drop, fail), refusal.c, worker.c (loop, mailbox), wait.c (polling, sleeping),
- * port.c (add, remove), counter.c, group.c, header.c, port_*.c (I/O), ring.c, xdp.c, cell.c, segment.c,
+ * port.c (add, remove), control.c (what goes first), tune.c (under overload), counter.c, group.c, header.c, port_*.c (I/O), ring.c, xdp.c, cell.c, segment.c,
  * checksum.c, tap.c (copies for who looks on), filter.c. */
 #ifndef VDP_INTERNAL_H
 #define VDP_INTERNAL_H
@@ -146,6 +146,10 @@ struct vdp_bucket {
     uint64_t filled_ns; /* clock of the last refill */
 };
 
+enum vdp_upcall_line { VDP_UPCALL_CONTROL = 0, VDP_UPCALL_DATA, VDP_UPCALL_LINES };
+
+enum { VDP_SHARES = 16 };
+
 /* Begins on a cache line.  That one and the next are all that a packet through a cell
  * touches (VDP_QUEUE_HOT): with many tunnels each is another cell's. */
 struct vdp_queue {
@@ -156,7 +160,8 @@ struct vdp_queue {
     struct vdp_queue *next_cell;
     bool cell_ready;           /* in worker->cell_ready */
     bool failed;
-    bool blocked;              /* waits for EPOLLOUT */
+    bool blocked;              /* waits for EPOLLOUT, or: */
+    bool no_room;              /* for worker->retry_ns: the device has no room, which epoll does not tell */
     bool tx_ready;             /* in worker->tx_ready */
     bool memory_ready;         /* in worker->memory_ready */
     int tx_fd;                 /* -1: none */
@@ -168,8 +173,11 @@ struct vdp_queue {
     struct vdp_queue *next_tx, *next_memory, *next_upcall;
     uint32_t refusals;                 /* of super-packets, one after the other */
     uint32_t given;                    /* the first of tx: copied to where the kernel takes them */
-    struct vdp_packet_list upcalls;    /* misses that wait to be taken */
-    struct vdp_bucket upcall_bucket, action_bucket;
+    /* Packets that wait to be taken: control traffic, and all else (upcall.c). */
+    struct vdp_packet_list upcalls[VDP_UPCALL_LINES];
+    struct vdp_bucket upcall_bucket, control_bucket, action_bucket;
+    bool is_fair;                      /* each in-port has a part of tx (tune.c) */
+    uint32_t shares[VDP_SHARES];       /* packets in tx by in-port, while it is */
     void *state;                       /* of the port's kind */
 };
 enum { VDP_QUEUE_HOT = 2 * VDP_LINE };
@@ -216,6 +224,8 @@ struct vdp_worker {
     struct vdp_upcall_slot *upcall_slots; /* one a packet */
     struct vdp_queue *upcall_turn, *upcall_last; /* queues with waiting upcalls, in turn */
     uint32_t held;
+    uint32_t upcall_rate; /* in force, also for ports that are added (tune.c) */
+    bool fair_queues;
     uint32_t upcall_serial;
     bool signal; /* the event fd is due */
     uint32_t tap_serial; /* of the last packet that a tap saw first */
@@ -231,6 +241,7 @@ struct vdp_worker {
     int epoll_fd, wake_fd;
     uint64_t resumed_ns;    /* when epoll_wait last returned */
     uint64_t poll_ns;       /* how long to poll before it sleeps (wait.c) */
+    uint64_t retry_ns;      /* when queues with no room try again; 0: there are none */
     uint64_t hold_until_ns; /* when cells that wait for more are flushed; 0: none does */
     _Atomic uint64_t turns; /* odd: in the middle of a batch, the books do not balance */
     pthread_t thread;
@@ -240,6 +251,7 @@ struct vdp_worker {
     void *argument;
     int result;
     uint32_t serial; /* vdp_worker_serial */
+    bool starting;   /* its thread has not said yet that it runs */
     _Atomic bool stopping;
     struct vdp_queue *memory_ready; /* memory ports with something to do */
     _Atomic bool attention;         /* one of the above is set */
@@ -252,9 +264,12 @@ struct vdp_engine {
     struct vdp_port **ports;    /* by number */
     uint32_t port_size, port_count, next_port;
     uint64_t seed;              /* of the flow hash */
+    _Atomic uint32_t hold_us, tap_every; /* in force (tune.c) */
+    _Atomic bool taps_off;
     _Atomic uint64_t clock_ns;  /* 0: CLOCK_MONOTONIC */
     int event_fd;
     bool started;
+    uint64_t warm_until_ns;     /* so long after the start nothing is read that would be lost */
     bool opening;               /* ports were added whose `opened` was not called yet */
     pthread_mutex_t call_lock;  /* one vdp_worker_call at a time */
     struct vdp_ids *counter_ids, *state_ids; /* counter.c */
@@ -266,6 +281,15 @@ struct vdp_engine {
     struct vdp_ids *header_ids;
     struct vdp_header *_Atomic headers[VDP_COUNTER_CHUNKS]; /* header.c */
 };
+
+/* control.c.  What a network needs to go on working while there is too much of all else: ARP,
+ * ICMP, ICMPv6 (neighbour discovery), GRE keepalives. */
+bool vdp_control_is(const struct vdp_packet *packet);
+
+/* tune.c.  Of a fair transmit queue: has the packet's in-port its part already?  Not so for control
+ * traffic.  One packet more (1) or less (-1) in it. */
+bool vdp_fair_refuses(const struct vdp_queue *queue, const struct vdp_packet *packet);
+void vdp_fair_count(struct vdp_queue *queue, const struct vdp_packet *packet, int added);
 
 /* The next serial number of what comes in, never 0: who came first, among packets of one
  * worker that are less than 2^31 apart. */

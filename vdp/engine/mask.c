@@ -39,7 +39,7 @@ uint64_t vdp_mask_hash_key(const struct vdp_mask *mask, const uint64_t *key, uin
 
     for (uint32_t i = 0; i < mask->word_count; i++, secret = vdp_mask_next_secret(secret))
         hash += vdp_mask_hash_word(secret, key[i]);
-    return hash;
+    return vdp_mask_hash_end(hash);
 }
 
 uint64_t vdp_mask_apply(const struct vdp_mask *mask, const struct vdp_packet *packet,
@@ -56,5 +56,5 @@ uint64_t vdp_mask_apply(const struct vdp_mask *mask, const struct vdp_packet *pa
         key[i] = vdp_mask_load(mask, packet->meta, i);
         hash += vdp_mask_hash_word(secret, key[i]);
     }
-    return hash;
+    return vdp_mask_hash_end(hash);
 }

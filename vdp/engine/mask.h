@@ -64,6 +64,13 @@ static inline uint64_t vdp_mask_next_secret(uint64_t secret)
 {
     return secret + 0x9e3779b97f4a7c15u;
 }
+/* From the sum over all words to a hash whose low bits depend on all bits of it: keys that differ in
+ * a regular way lie in a regular way otherwise, whatever the secret, and so in each other's. */
+static inline uint64_t vdp_mask_hash_end(uint64_t sum)
+{
+    sum = (sum ^ sum >> 32) * 0xd6e8feb86659fd93u;
+    return sum ^ sum >> 32;
+}
 
 /* A packet's key under the mask, and its hash. */
 uint64_t vdp_mask_apply(const struct vdp_mask *mask, const struct vdp_packet *packet, uint64_t secret,

@@ -7,6 +7,7 @@ GIL while the engine's worker answers it.  Errors are OSError with the engine's 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,7 @@ from vdp.engine.interface import (
     PortConfig,
     PortStats,
     Resolution,
+    Tuning,
     Upcall,
     UpcallReason,
     WorkerStats,
@@ -93,6 +95,28 @@ def _new_match(match: Match) -> Any:
     return made
 
 
+def _new_port(config: PortConfig) -> Any:
+    """A struct vdp_port_config."""
+    name = config.name.encode()
+    most_fds = max(len(config.fds), len(config.send_fds))
+    if len(name) >= lib.VDP_NAME_SIZE or most_fds > lib.VDP_MAX_WORKERS:
+        raise OSError(22, "the name is too long, or there are too many descriptors")
+    native = ffi.new("struct vdp_port_config *")
+    native.name = name
+    native.type = config.type
+    native.packet_type = config.packet_type
+    native.features = config.features
+    native.mtu = config.mtu
+    native.tx_queue = config.tx_queue
+    native.fd_count = len(config.fds)
+    native.fd = config.fds
+    native.send_count = len(config.send_fds)
+    native.send_fd = config.send_fds
+    native.kept = config.kept
+    native.control_count = config.control_count
+    return native
+
+
 class NativeEngine:
     """One struct vdp_engine.  A context manager: leaving it closes it."""
 
@@ -144,6 +168,12 @@ class NativeEngine:
     def poll(self) -> int:
         return _checked(lib.vdp_engine_poll(self._live()))
 
+    def tune(self, tuning: Tuning) -> None:
+        native = ffi.new("struct vdp_tuning *")
+        for name in Tuning.__dataclass_fields__:
+            setattr(native, name, int(getattr(tuning, name)))
+        _checked(lib.vdp_engine_tune(self._live(), native))
+
     def set_clock(self, now_ns: int) -> None:
         lib.vdp_engine_set_clock(self._live(), now_ns)
 
@@ -154,25 +184,16 @@ class NativeEngine:
         return int(lib.vdp_engine_event_fd(self._live()))
 
     def add_port(self, config: PortConfig) -> int:
-        name = config.name.encode()
-        most_fds = max(len(config.fds), len(config.send_fds))
-        if len(name) >= lib.VDP_NAME_SIZE or most_fds > lib.VDP_MAX_WORKERS:
-            raise OSError(22, "the name is too long, or there are too many descriptors")
-        native = ffi.new("struct vdp_port_config *")
-        native.name = name
-        native.type = config.type
-        native.packet_type = config.packet_type
-        native.features = config.features
-        native.mtu = config.mtu
-        native.tx_queue = config.tx_queue
-        native.fd_count = len(config.fds)
-        native.fd = config.fds
-        native.send_count = len(config.send_fds)
-        native.send_fd = config.send_fds
-        return _checked(lib.vdp_port_add(self._live(), native))
+        return _checked(lib.vdp_port_add(self._live(), _new_port(config)))
 
     def remove_port(self, port: int) -> None:
         _checked(lib.vdp_port_remove(self._live(), port))
+
+    def detach_port(self, port: int) -> None:
+        _checked(lib.vdp_port_detach(self._live(), port))
+
+    def attach_port(self, port: int, config: PortConfig) -> None:
+        _checked(lib.vdp_port_attach(self._live(), port, _new_port(config)))
 
     def set_port_up(self, port: int, up: bool) -> None:
         _checked(lib.vdp_port_set_up(self._live(), port, up))
@@ -308,6 +329,13 @@ class NativeEngine:
         stats = ffi.new("struct vdp_flow_stats[]", size)
         count = min(size, _checked(lib.vdp_flow_dump(self._live(), worker, stats, size)))
         return [FlowStats(one.id, one.packets, one.bytes, one.used_ns) for one in stats[0:count]]
+
+    def scan(self, worker: int, slot: int, count: int) -> tuple[list[FlowStats], int]:
+        stats = ffi.new("struct vdp_flow_stats[]", count)
+        at = ffi.new("uint32_t *", slot)
+        found = _checked(lib.vdp_flow_scan(self._live(), worker, at, stats, count))
+        whole = struct.iter_unpack("=4Q", ffi.buffer(stats, found * ffi.sizeof("struct vdp_flow_stats")))
+        return [FlowStats(*one) for one in whole], at[0]
 
     def expire(self, worker: int, idle_ns: int, keep: int) -> list[int]:
         ids = ffi.new("uint64_t[]", _EXPIRE_CHUNK)

@@ -117,14 +117,26 @@ const void *vdp_shared_take(struct vdp_shared *shared, const void *content, size
     return item->content;
 }
 
+/* The item in front of the content, without a cast that would hide const. */
+static struct item *item_of(const void *content)
+{
+    struct item *item;
+    uintptr_t at = (uintptr_t)content - offsetof(struct item, content);
+
+    memcpy(&item, &at, sizeof item);
+    return item;
+}
+
+bool vdp_shared_is_shared(const void *content)
+{
+    return item_of(content)->owners > 1;
+}
+
 void vdp_shared_give(struct vdp_shared *shared, const void *content)
 {
     if (!content)
         return;
-    /* The item in front of the content, without a cast that would hide const. */
-    struct item *wanted;
-    uintptr_t at = (uintptr_t)content - offsetof(struct item, content);
-    memcpy(&wanted, &at, sizeof wanted);
+    struct item *wanted = item_of(content);
     if (--wanted->owners)
         return;
     struct item **link = bucket_of(shared, wanted->hash);

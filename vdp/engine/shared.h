@@ -2,6 +2,7 @@
 #ifndef VDP_SHARED_H
 #define VDP_SHARED_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct vdp_shared;
@@ -14,6 +15,8 @@ void vdp_shared_free(struct vdp_shared *shared);
 
 /* A copy of the content, the same one for the same bytes; NULL where there is no memory. */
 const void *vdp_shared_take(struct vdp_shared *shared, const void *content, size_t size);
+/* Whether somebody else has it, too. */
+bool vdp_shared_is_shared(const void *content);
 /* One owner less; NULL is nothing. */
 void vdp_shared_give(struct vdp_shared *shared, const void *content);
 

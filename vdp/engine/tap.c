@@ -26,6 +26,7 @@ struct side {
     uint8_t *ring;
     _Atomic uint64_t head, tail;
     uint64_t recorded;
+    uint64_t offered; /* while it is thinned */
     uint64_t lost_elsewhere; /* where the table is full */
     struct vdp_tap_loss losses[LOSSES]; /* packets 0: unused */
 };
@@ -151,6 +152,14 @@ static void lose(struct side *side, uint32_t point, uint32_t port)
     vdp_stat_add(&side->lost_elsewhere, 1);
 }
 
+/* While there is too much to do, who looks on gets one of so many. */
+static bool is_thinned(const struct vdp_worker *worker, struct side *side)
+{
+    uint32_t every = atomic_load_explicit(&worker->engine->tap_every, memory_order_relaxed);
+
+    return every > 1 && side->offered++ % every != 0;
+}
+
 static void record(struct vdp_tap *tap, struct vdp_worker *worker, uint32_t point, uint32_t port,
                    const struct vdp_packet *packet, uint32_t reason, uint64_t time_ns)
 {
@@ -178,7 +187,7 @@ static void record(struct vdp_tap *tap, struct vdp_worker *worker, uint32_t poin
     uint64_t tail = atomic_load_explicit(&side->tail, memory_order_acquire);
     uint32_t size = (uint32_t)sizeof made + aligned(captured);
 
-    if (tap->size - (head - tail) < size) {
+    if (tap->size - (head - tail) < size || is_thinned(worker, side)) {
         lose(side, point, port);
         return;
     }
@@ -309,6 +318,8 @@ int vdp_tap_open(struct vdp_engine *engine, const struct vdp_tap_config *config)
 {
     uint32_t place = 0;
 
+    if (atomic_load(&engine->taps_off))
+        return -ECANCELED;
     if (!config->points || config->points & ~(uint32_t)VDP_TAP_ALL || config->ring_bytes > RING_MOST)
         return -EINVAL;
     while (place < VDP_MAX_TAPS && engine->taps[place])
@@ -343,6 +354,8 @@ int vdp_tap_read(struct vdp_engine *engine, uint32_t number, uint32_t worker, ui
 
     if (!tap)
         return -ENOENT;
+    if (atomic_load(&engine->taps_off))
+        return -ECANCELED;
     if (worker >= tap->workers || size > INT32_MAX)
         return -EINVAL;
     struct side *side = &tap->sides[worker];

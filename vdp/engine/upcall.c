@@ -2,8 +2,8 @@
  *
  * Each port has its own line, bounded in length and in rates, and the slow path takes from
  * the lines in turn: a port under a flood of new flows, or of packets that a program sends a
- * copy of, starves itself alone.  All lines
- * together hold at most half of the pool. */
+ * copy of, starves itself alone.  Beside it a port has a short line for control traffic, which
+ * goes first.  All lines together hold at most half of the pool. */
 #include "upcall.h"
 #include "tap.h"
 #include "worker.h"
@@ -12,18 +12,21 @@
 
 static const uint64_t SECOND = 1000000000u;
 
+enum { CONTROL_LINE = 64 };
 enum slot_state { FREE = 0, WAITING, TAKEN };
 
 /* What a packet of the pool, by its number, is held for. */
 struct vdp_upcall_slot {
     uint64_t token; /* serial << 32 | number, while TAKEN */
     enum slot_state state;
+    enum vdp_upcall_line line;
     uint32_t reason, cookie;
 };
 
 int vdp_upcall_open(struct vdp_worker *worker)
 {
     worker->upcall_slots = calloc(worker->packet_count, sizeof *worker->upcall_slots);
+    worker->upcall_rate = worker->engine->config.upcall_rate;
     return worker->upcall_slots ? 0 : -ENOMEM;
 }
 
@@ -42,8 +45,20 @@ void vdp_upcall_attach(struct vdp_worker *worker, struct vdp_queue *queue)
     const struct vdp_engine_config *config = &worker->engine->config;
     uint32_t half = config->action_rate / 2;
 
-    queue->upcall_bucket = bucket_new(config->upcall_rate, config->upcall_rate);
+    queue->upcall_bucket = bucket_new(worker->upcall_rate, worker->upcall_rate);
+    queue->control_bucket = bucket_new(config->control_rate, config->control_rate);
+    queue->is_fair = worker->fair_queues;
     queue->action_bucket = bucket_new(config->action_rate, half ? half : 1);
+}
+
+void vdp_upcall_limit(struct vdp_queue *queue, uint32_t rate)
+{
+    uint64_t tokens_ns = queue->upcall_bucket.tokens_ns, filled_ns = queue->upcall_bucket.filled_ns;
+
+    queue->upcall_bucket = bucket_new(rate, rate);
+    queue->upcall_bucket.filled_ns = filled_ns;
+    if (tokens_ns < queue->upcall_bucket.tokens_ns)
+        queue->upcall_bucket.tokens_ns = tokens_ns;
 }
 
 /* One token, if there is one.  A rate of 0 is no bound. */
@@ -70,11 +85,18 @@ static struct vdp_upcall_slot *slot_of(const struct vdp_worker *worker, const st
     return &worker->upcall_slots[packet - worker->packets];
 }
 
-/* Append to the port's line; the port joins the turn. */
-static void append(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet)
+static uint32_t waiting(const struct vdp_queue *queue)
+{
+    return queue->upcalls[VDP_UPCALL_CONTROL].count + queue->upcalls[VDP_UPCALL_DATA].count;
+}
+
+/* Append to a line of the port; the port joins the turn. */
+static void append(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet,
+                   enum vdp_upcall_line line)
 {
     slot_of(worker, packet)->state = WAITING;
-    if (!queue->upcalls.count) {
+    slot_of(worker, packet)->line = line;
+    if (!waiting(queue)) {
         queue->next_upcall = NULL;
         if (worker->upcall_turn)
             worker->upcall_last->next_upcall = queue;
@@ -82,7 +104,7 @@ static void append(struct vdp_worker *worker, struct vdp_queue *queue, struct vd
             worker->upcall_turn = queue;
         worker->upcall_last = queue;
     }
-    vdp_list_append(&queue->upcalls, packet);
+    vdp_list_append(&queue->upcalls[line], packet);
     worker->signal = true;
 }
 
@@ -119,11 +141,24 @@ static void leave_turn(struct vdp_worker *worker, const struct vdp_queue *queue)
     }
 }
 
-static void send(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet,
-                 uint32_t reason, uint32_t cookie)
+/* No line is longer than what is still free (dynamic thresholds, Choudhury and Hahne 1998): the
+ * lines of some ports that flood leave room for the others'. */
+static bool is_full(const struct vdp_worker *worker, const struct vdp_queue *queue,
+                    enum vdp_upcall_line line)
 {
-    if (queue->upcalls.count >= worker->engine->config.upcall_queue ||
-        worker->held >= worker->packet_count / 2) {
+    uint32_t most = worker->packet_count / 2, length = queue->upcalls[line].count;
+
+    if (worker->held >= most)
+        return true;
+    if (line == VDP_UPCALL_CONTROL)
+        return length >= CONTROL_LINE;
+    return length >= worker->engine->config.upcall_queue || length >= most - worker->held;
+}
+
+static void send(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet,
+                 enum vdp_upcall_line line, uint32_t reason, uint32_t cookie)
+{
+    if (is_full(worker, queue, line)) {
         worker->stats.upcalls_lost++;
         vdp_packet_drop(worker, packet, VDP_REASON_upcall_queue_full);
         return;
@@ -134,17 +169,30 @@ static void send(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_
     vdp_tap_packet(worker, VDP_TAP_UPCALL, queue->port->number, packet);
     hold(worker, queue);
     vdp_stat_add(&queue->stats.upcalls, 1);
-    append(worker, queue, packet);
+    append(worker, queue, packet, line);
+}
+
+/* Control traffic has a line and tokens of its own; what is beyond them is as all else. */
+static bool takes_control(struct vdp_worker *worker, struct vdp_queue *queue,
+                          const struct vdp_packet *packet)
+{
+    return queue->control_bucket.rate && vdp_control_is(packet) &&
+           !is_full(worker, queue, VDP_UPCALL_CONTROL) &&
+           bucket_take(&queue->control_bucket, worker->now_ns);
 }
 
 void vdp_upcall_miss(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet)
 {
+    if (takes_control(worker, queue, packet)) {
+        send(worker, queue, packet, VDP_UPCALL_CONTROL, VDP_UPCALL_MISS, 0);
+        return;
+    }
     if (!bucket_take(&queue->upcall_bucket, worker->now_ns)) {
         worker->stats.upcalls_lost++;
         vdp_packet_drop(worker, packet, VDP_REASON_upcall_rate);
         return;
     }
-    send(worker, queue, packet, VDP_UPCALL_MISS, 0);
+    send(worker, queue, packet, VDP_UPCALL_DATA, VDP_UPCALL_MISS, 0);
 }
 
 void vdp_upcall_copy(struct vdp_worker *worker, struct vdp_packet *packet, uint32_t cookie)
@@ -159,27 +207,38 @@ void vdp_upcall_copy(struct vdp_worker *worker, struct vdp_packet *packet, uint3
     copy = vdp_packet_copy(worker, packet);
     vdp_stat_add(&queue->stats.cloned, 1);
     if (copy) {
-        send(worker, queue, copy, VDP_UPCALL_ACTION, cookie);
+        send(worker, queue, copy, VDP_UPCALL_DATA, VDP_UPCALL_ACTION, cookie);
         return;
     }
     vdp_stat_add(&queue->stats.dropped, 1);
     vdp_queue_count_drop(queue, packet, VDP_REASON_no_buffer);
 }
 
+/* Move the packets that the flow takes to the end of `run`. */
+static void withdraw(const struct vdp_worker *worker, struct vdp_packet_list *line,
+                     const struct vdp_flow *flow, struct vdp_packet_list *run)
+{
+    struct vdp_packet_list before = *line;
+    struct vdp_packet *packet;
+
+    *line = (struct vdp_packet_list){0};
+    while ((packet = vdp_list_take(&before))) {
+        bool hit = slot_of(worker, packet)->reason == VDP_UPCALL_MISS && vdp_flow_matches(flow, packet);
+        vdp_list_append(hit ? run : line, packet);
+    }
+}
+
 void vdp_upcall_drain(struct vdp_worker *worker, struct vdp_flow *flow)
 {
     struct vdp_queue *queue = vdp_worker_queue(worker, flow->in_port);
-    struct vdp_packet_list waiting = queue->upcalls, run = {0};
+    struct vdp_packet_list run = {0};
     struct vdp_packet *packet;
 
-    if (!waiting.count)
+    if (!waiting(queue))
         return;
-    queue->upcalls = (struct vdp_packet_list){0};
-    while ((packet = vdp_list_take(&waiting))) {
-        bool hit = slot_of(worker, packet)->reason == VDP_UPCALL_MISS && vdp_flow_matches(flow, packet);
-        vdp_list_append(hit ? &run : &queue->upcalls, packet);
-    }
-    if (!queue->upcalls.count)
+    for (int line = 0; line < VDP_UPCALL_LINES; line++)
+        withdraw(worker, &queue->upcalls[line], flow, &run);
+    if (!waiting(queue))
         leave_turn(worker, queue);
     /* Only now: what the packets set off may put others in line. */
     while ((packet = vdp_list_take(&run))) {
@@ -188,13 +247,20 @@ void vdp_upcall_drain(struct vdp_worker *worker, struct vdp_flow *flow)
     }
 }
 
+static struct vdp_packet *take_next(struct vdp_queue *queue)
+{
+    bool has_control = queue->upcalls[VDP_UPCALL_CONTROL].count > 0;
+
+    return vdp_list_take(&queue->upcalls[has_control ? VDP_UPCALL_CONTROL : VDP_UPCALL_DATA]);
+}
+
 void vdp_upcall_clear(struct vdp_worker *worker, struct vdp_queue *queue)
 {
     struct vdp_packet *packet;
 
-    if (queue->upcalls.count)
+    if (waiting(queue))
         leave_turn(worker, queue);
-    while ((packet = vdp_list_take(&queue->upcalls))) {
+    while ((packet = take_next(queue))) {
         release(worker, packet);
         vdp_packet_drop(worker, packet, VDP_REASON_shutdown);
     }
@@ -240,9 +306,9 @@ static int take(struct vdp_worker *worker, void *argument)
     struct vdp_queue *queue;
 
     while (count < wanted->size && (queue = worker->upcall_turn)) {
-        fill(worker, &wanted->upcalls[count++], vdp_list_take(&queue->upcalls));
+        fill(worker, &wanted->upcalls[count++], take_next(queue));
         leave_turn(worker, queue);
-        if (!queue->upcalls.count)
+        if (!waiting(queue))
             continue;
         queue->next_upcall = NULL;
         if (worker->upcall_turn)
@@ -326,7 +392,7 @@ static void retry(struct vdp_worker *worker, struct vdp_packet *packet)
     }
     slot_of(worker, packet)->reason = VDP_UPCALL_MISS;
     hold(worker, queue);
-    append(worker, queue, packet);
+    append(worker, queue, packet, slot_of(worker, packet)->line);
 }
 
 static int64_t resolve_one(struct vdp_worker *worker, const struct vdp_resolution *resolution)

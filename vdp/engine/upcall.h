@@ -7,6 +7,8 @@
 int vdp_upcall_open(struct vdp_worker *worker);
 void vdp_upcall_close(struct vdp_worker *worker);
 void vdp_upcall_attach(struct vdp_worker *worker, struct vdp_queue *queue);
+/* Another rate of misses; what was saved of the old one counts no more than a second's worth. */
+void vdp_upcall_limit(struct vdp_queue *queue, uint32_t rate);
 
 /* A packet missed: put it in line, or drop it (upcall_rate, upcall_queue_full).  Owns it. */
 void vdp_upcall_miss(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp_packet *packet);

@@ -3,6 +3,7 @@
  * The control side never touches a worker's tables.  It puts a call into the mailbox,
  * wakes the worker by its eventfd, and waits for the result (vdp_worker_call). */
 #include "worker.h"
+#include "confine.h"
 #include "flow.h"
 #include "group.h"
 #include "order.h"
@@ -165,11 +166,14 @@ static int receive_ready(struct vdp_worker *worker, const struct epoll_event *ev
 
     if (!queue || queue->failed)
         return 0;
+    /* What waited for the start is all new to the slow path: better where it is than lost. */
+    if (worker->resumed_ns < worker->engine->warm_until_ns && worker->held >= VDP_BATCH)
+        return 0;
     int fd = index == SENDS ? queue->tx_fd : queue->port->config.fd[index];
     if (event->events & (EPOLLIN | EPOLLERR | EPOLLHUP) && index != SENDS &&
         index % worker->engine->config.workers == worker->index)
         received = receive(worker, queue, fd);
-    if (event->events & EPOLLOUT && queue->blocked && fd == queue->tx_fd)
+    if (event->events & (EPOLLOUT | EPOLLERR | EPOLLHUP) && queue->blocked && fd == queue->tx_fd)
         vdp_queue_flush(worker, queue);
     return received;
 }
@@ -279,7 +283,8 @@ static bool holds_cells(struct vdp_worker *worker)
         return false;
     if (!worker->hold_until_ns)
         worker->hold_until_ns =
-            worker->resumed_ns + (uint64_t)worker->engine->config.hold_us * NS_IN_US;
+            worker->resumed_ns +
+            (uint64_t)atomic_load_explicit(&worker->engine->hold_us, memory_order_relaxed) * NS_IN_US;
     return vdp_monotonic_ns() < worker->hold_until_ns;
 }
 
@@ -310,6 +315,18 @@ static void serve(struct vdp_worker *worker)
     pthread_mutex_unlock(&worker->lock);
 }
 
+/* Queues whose device had no room try once more.  There are few such moments: all queues are
+ * looked at, rather than one more list kept. */
+static void retry(struct vdp_worker *worker)
+{
+    worker->retry_ns = 0;
+    for (uint32_t number = 0; number < worker->queue_size; number++) {
+        struct vdp_queue *queue = worker->queues[number];
+        if (queue && queue->no_room)
+            vdp_queue_flush(worker, queue);
+    }
+}
+
 int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
 {
     struct epoll_event events[EVENTS];
@@ -318,6 +335,8 @@ int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
 
     if (worker->cell_ready) /* 0, when it is not held, but had too many rounds */
         until_ns = worker->hold_until_ns;
+    if (worker->retry_ns && worker->retry_ns < until_ns)
+        until_ns = worker->retry_ns;
     if (atomic_load(&worker->attention) || vdp_group_is_due(worker))
         until_ns = 0;
     (void)vdp_stage_enter(worker, VDP_STAGE_WAIT);
@@ -331,6 +350,8 @@ int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
         else if (read(worker->wake_fd, &drained, sizeof drained) < 0)
             continue;
     }
+    if (worker->retry_ns && worker->resumed_ns >= worker->retry_ns)
+        retry(worker);
     if (atomic_load(&worker->attention))
         received += receive_memory(worker);
     (void)vdp_stage_enter(worker, VDP_STAGE_COPY);
@@ -348,10 +369,25 @@ int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
     return received;
 }
 
+/* Say that it has begun, or why not (vdp_worker_start waits). */
+static int begin(struct vdp_worker *worker)
+{
+    int result = vdp_confine_worker(worker);
+
+    pthread_mutex_lock(&worker->lock);
+    worker->result = result;
+    worker->starting = false;
+    pthread_cond_signal(&worker->done);
+    pthread_mutex_unlock(&worker->lock);
+    return result;
+}
+
 static void *run(void *argument)
 {
     struct vdp_worker *worker = argument;
 
+    if (begin(worker) < 0)
+        return NULL;
     while (!atomic_load(&worker->stopping))
         vdp_worker_iterate(worker, true);
     return NULL;
@@ -403,7 +439,7 @@ static int watch_fd(struct vdp_worker *worker, struct vdp_queue *queue, int fd, 
 
     if (!queue->failed && index != SENDS && index % worker->engine->config.workers == worker->index)
         event.events |= EPOLLIN;
-    if (!queue->failed && queue->blocked && fd == queue->tx_fd)
+    if (!queue->failed && queue->blocked && !queue->no_room && fd == queue->tx_fd)
         event.events |= EPOLLOUT;
     if (!event.events) {
         (void)epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL, fd, &event);
@@ -441,10 +477,11 @@ void vdp_worker_forget(struct vdp_worker *worker, struct vdp_queue *queue)
     queue->failed = true;
     if (queue->blocked)
         atomic_fetch_sub(&worker->blocked, 1);
-    queue->blocked = false;
+    queue->blocked = queue->no_room = false;
     (void)vdp_worker_watch(worker, queue);
     if (queue->tx_ready)
         UNLINK(worker->tx_ready, next_tx, queue)
+    queue->tx_ready = false;
     if (queue->cell_ready) {
         UNLINK(worker->cell_ready, next_cell, queue)
         worker->cell_last = worker->cell_ready;
@@ -490,6 +527,7 @@ int vdp_worker_start(struct vdp_worker *worker)
     sigset_t all, before;
 
     worker->stopping = false;
+    worker->starting = true;
     worker->resumed_ns = 0;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before); /* the new thread inherits it */
@@ -499,7 +537,14 @@ int vdp_worker_start(struct vdp_worker *worker)
         return -error;
     snprintf(name, sizeof name, "vdp-worker-%u", worker->index & 0xff);
     (void)pthread_setname_np(worker->thread, name);
-    return 0;
+    pthread_mutex_lock(&worker->lock);
+    while (worker->starting)
+        pthread_cond_wait(&worker->done, &worker->lock);
+    error = worker->result;
+    pthread_mutex_unlock(&worker->lock);
+    if (error < 0)
+        pthread_join(worker->thread, NULL);
+    return error;
 }
 
 void vdp_worker_stop(struct vdp_worker *worker)

@@ -57,6 +57,12 @@ CATALOGUE = (
     Metric("vdp_worker_iterations_total", "counter", "Rounds of a worker's main loop.", _WORKER),
     Metric("vdp_worker_pool_packets", "gauge", "Packets in a worker's pool, free or not.", _WORKER),
     Metric("vdp_worker_pool_free_packets", "gauge", "Free packets in a worker's pool.", _WORKER),
+    Metric(
+        "vdp_worker_refused_calls_total",
+        "counter",
+        "System calls that a worker tried and may not do: 0, unless something is very wrong.",
+        _WORKER,
+    ),
     # Ports
     Metric("vdp_port_info", "gauge", "1, with what a port is.", ("port", "type", "device", "netns")),
     Metric("vdp_port_up", "gauge", "1 when a port is up, else 0.", _PORT),
@@ -144,6 +150,25 @@ CATALOGUE = (
         "counter",
         "Flows that were decided and found no room, in the table or for their mask.",
     ),
+    Metric(
+        "vdp_flow_not_kept_total",
+        "counter",
+        "Flows that were decided and not kept: above the limit, no place in the table, too many masks.",
+        ("reason",),
+    ),
+    Metric("vdp_flow_bound", "gauge", "Flows beyond which new ones are kept by chance only."),
+    Metric(
+        "vdp_flow_bound_steps_total",
+        "counter",
+        "hit: a flow was not kept; kill: all went; scaled, reduced, grew: the bound.",
+        ("step",),
+    ),
+    Metric("vdp_flow_different_masks", "gauge", "Masks of all workers; ports may share one."),
+    # Overload
+    Metric("vdp_overload_active", "gauge", "1 while a step is taken, else 0.", ("step",)),
+    Metric("vdp_overload_steps_total", "counter", "Times that a step was taken.", ("step",)),
+    Metric("vdp_queue_lost_total", "counter", "Packets that found a queue full, or no buffer."),
+    Metric("vdp_memory_used_ratio", "gauge", "Of the memory that vdp should have, what it has."),
     # Upcalls
     Metric("vdp_upcalls_total", "counter", "Packets that the slow path took, by reason.", ("reason",)),
     Metric("vdp_upcalls_lost_total", "counter", "Upcalls lost to a full queue or the rate limit."),

@@ -153,18 +153,30 @@ def _status(sheet: Sheet, status: StatusRow, ports: Sequence[PortRow]) -> None:
         sheet.add("vdp_worker_iterations_total", worker["iterations"], number)
         sheet.add("vdp_worker_pool_packets", worker["packets_total"], number)
         sheet.add("vdp_worker_pool_free_packets", worker["packets_free"], number)
+        sheet.add("vdp_worker_refused_calls_total", worker["calls_refused"], number)
         sheet.add("vdp_flow_lookups_total", worker["previous_hits"], "exact")
         sheet.add("vdp_flow_lookups_total", worker["table_hits"], "wildcard")
         sheet.add("vdp_flow_lookups_total", worker["misses"], "miss")
         sheet.add("vdp_flow_mask_probes_total", worker["mask_probes"])
         sheet.add("vdp_flow_masks", worker["masks"])
         sheet.add("vdp_flow_entries", worker["flows"])
+        sheet.add("vdp_flow_different_masks", worker["different_masks"])
+        sheet.add("vdp_queue_lost_total", worker["queue_lost"])
         sheet.add("vdp_upcalls_lost_total", worker["upcalls_lost"])
         sheet.add("vdp_upcall_actions_suppressed_total", worker["actions_suppressed"])
     flows, upcalls = status["flows"], status["upcalls"]
     sheet.add("vdp_flow_entries_limit", flows["limit"])
     sheet.add("vdp_flow_inserts_total", flows["inserts"])
     sheet.add("vdp_flow_refusals_total", flows["refused"])
+    sheet.add("vdp_flow_bound", flows["bound"])
+    for reason, count in flows["refusals"].items():
+        sheet.add("vdp_flow_not_kept_total", count, reason)
+    for step, count in flows["bound_steps"].items():
+        sheet.add("vdp_flow_bound_steps_total", count, step)
+    sheet.add("vdp_memory_used_ratio", status["overload"]["memory"])
+    for rung in status["overload"]["steps"]:
+        sheet.add("vdp_overload_active", rung["taken"], rung["step"])
+        sheet.add("vdp_overload_steps_total", rung["count"], rung["step"])
     for reason in EVICTION_REASONS:
         sheet.add("vdp_flow_evictions_total", flows["evictions"].get(reason, 0), reason)
     for reason in UPCALL_REASONS:

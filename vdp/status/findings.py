@@ -60,6 +60,9 @@ def _whole(now: Sample, found: Rates) -> Iterator[Finding]:
         if busy > BUSY_MOST:
             sentence = f"It has work {busy:.0%} of the time: more packets will be lost."
             yield Finding("warning", f"worker {worker}", sentence, "vdp status")
+    if refused := now.workers("calls_refused"):
+        sentence = f"Its workers tried {refused:,} system calls that forwarding does not need: see its log."
+        yield Finding("bad", "vdp", sentence, "vdp explain vdp_worker_refused_calls_total")
     limit, flows = status["flows"]["limit"], now.workers("flows")
     if limit and flows > FULL * limit:
         sentence = f"{flows:,} of {limit:,} flows: when it is full, the oldest go."
@@ -67,6 +70,10 @@ def _whole(now: Sample, found: Rates) -> Iterator[Finding]:
     if found.probes is not None and found.probes > PROBES_MOST:
         sentence = f"A lookup tries {found.probes:.0f} masks: each costs some 30 ns a packet."
         yield Finding("warning", "flow table", sentence, "vdp flow dump")
+    for step in status["overload"]["steps"]:
+        if step["taken"]:
+            sentence = f"There is too much to do ({step['step']}): {step['effect']}."
+            yield Finding("warning", "overload", sentence, "vdp status")
     if found.upcalls_lost:
         sentence = (
             f"{found.upcalls_lost:,.0f} first packets of flows a second are lost: Python can not keep up."
@@ -99,8 +106,15 @@ def _plugins(now: Sample) -> Iterator[Finding]:
 def _ports(now: Sample, found: Rates) -> Iterator[Finding]:
     for name, port in now.ports.items():
         show = f"vdp port show {name}"
-        if not port["up"]:
+        trouble = port.get("trouble")
+        if trouble:
+            sentence = f"{trouble[0].upper()}{trouble[1:]}."
+            yield Finding("warning" if port["up"] else "bad", f"port {name}", sentence, show)
+        elif not port["up"]:
             yield Finding("bad", f"port {name}", f"It is down{_because(port['error'])}.", show)
+        elif port["carrier"] is False:
+            sentence = f"Its device {port['device']} has no carrier: it is set down, or its other end is."
+            yield Finding("warning", f"port {name}", sentence, show)
         elif port["error"]:
             yield Finding("warning", f"port {name}", f"Its last error was {port['error']}.", show)
         if lost := found.kernel_drops.get(name):

@@ -10,6 +10,9 @@ from vdp.engine.interface import META_SIZE, WINDOW, FlowStats, Match
 from vdp.engine.program import Action
 from vdp.testing.reference.packet import Packet
 
+#: Of an in-port's masks, one in so many is its own, whatever the others have.
+OWN_PART = 4
+
 
 def masked(data: bytes | bytearray, mask: bytes) -> bytes:
     return bytes(d & m for d, m in zip(data, mask, strict=False))
@@ -69,12 +72,13 @@ class Flow:
 
 
 class FlowTable:
-    """One worker's flows, at most `flows`, with at most `masks` different masks an in-port."""
+    """One worker's flows, at most `flows`, with at most `masks` different masks, `port_masks` an in-port."""
 
-    def __init__(self, flows: int, masks: int) -> None:
+    def __init__(self, flows: int, masks: int, port_masks: int) -> None:
         self.flows: dict[int, Flow] = {}
         self.limit = flows
         self.mask_limit = masks
+        self.port_mask_limit = port_masks
         self.next_id = 1
 
     def lookup(self, packet: Packet) -> Flow | None:
@@ -89,15 +93,29 @@ class FlowTable:
         """A new flow for a checked match.  OSError: ENOSPC (table full), E2BIG (masks full), EEXIST."""
         if len(self.flows) >= self.limit:
             raise OSError(errno.ENOSPC, "the flow table is full")
-        present = self.masks(match.in_port)
-        if mask_of(match) not in present and len(present) >= self.mask_limit:
-            raise OSError(errno.E2BIG, "the in-port's masks are full")
+        if not self._has_room(match):
+            raise OSError(errno.E2BIG, "the masks are full")
         flow = Flow(self.next_id, match, tuple(program), now_ns)
         if any(flow.key == other.key for other in self.flows.values()):
             raise OSError(errno.EEXIST, "there is a flow of this match")
         self.next_id += 1
         self.flows[flow.id] = flow
         return flow
+
+    def different_masks(self) -> set[tuple[bytes, bytes]]:
+        """In-ports may share them."""
+        return {mask[1:] for mask in self.masks()}
+
+    def _has_room(self, match: Match) -> bool:
+        """Whether the in-port has the mask, or may have another one: always its first few."""
+        mask, present = mask_of(match), self.masks(match.in_port)
+        if mask in present:
+            return True
+        if len(present) >= self.port_mask_limit:
+            return False
+        different = self.different_masks()
+        is_own = len(present) < -(-self.port_mask_limit // OWN_PART)
+        return is_own or len(different) < self.mask_limit or mask[1:] in different
 
     def remove(self, ids: Sequence[int]) -> int:
         return sum(self.flows.pop(number, None) is not None for number in ids)

@@ -24,6 +24,7 @@ from vdp.engine.interface import (
     PortStats,
     PortType,
     Resolution,
+    Tuning,
     Upcall,
     WorkerStats,
 )
@@ -50,6 +51,7 @@ def complete(config: EngineConfig) -> EngineConfig:
         flows=config.flows or default.flows,
         masks=config.masks or default.masks,
         upcall_queue=config.upcall_queue or default.upcall_queue,
+        port_masks=config.port_masks or default.port_masks,
     )
 
 
@@ -64,6 +66,7 @@ class ReferenceEngine:
         if not (1 <= config.workers <= MAX_WORKERS and config.packets >= LEAST_PACKETS):
             raise OSError(errno.EINVAL, "engine configuration")
         self.now_ns = 0
+        self.is_fair = False
         self.ports: dict[int, Port] = {}
         self.counters: dict[int, Count] = {}
         self.states: dict[int, State] = {}
@@ -125,6 +128,14 @@ class ReferenceEngine:
     def clock(self) -> int:
         return self.now_ns or time.monotonic_ns()
 
+    def tune(self, tuning: Tuning) -> None:
+        """But for what is of real time (holding), or the C engine's alone (taps)."""
+        for worker in self.workers_:
+            worker.limit(tuning.upcall_rate or self.config.upcall_rate)
+        self.is_fair = tuning.fair_queues
+        for port in self.ports.values():
+            port.is_fair = self.is_fair
+
     def event_fd(self) -> int:
         return self.event
 
@@ -153,7 +164,7 @@ class ReferenceEngine:
         config = replace(config, tx_queue=config.tx_queue or PortConfig("", config.type).tx_queue)
         number = self.next_port
         self.next_port += 1
-        self.ports[number] = Port(number, config, config.features)
+        self.ports[number] = Port(number, config, config.features, is_fair=self.is_fair)
         return number
 
     def remove_port(self, port: int) -> None:
@@ -161,6 +172,13 @@ class ReferenceEngine:
         for worker in self.workers_:
             worker.forget(port)
         del self.ports[port]
+
+    def detach_port(self, port: int) -> None:
+        self._port(port)
+        raise OSError(errno.EINVAL, f"port {port} has no device")
+
+    def attach_port(self, port: int, config: PortConfig) -> None:
+        self.detach_port(port)
 
     def set_port_up(self, port: int, up: bool) -> None:
         self._port(port).up = up
@@ -302,6 +320,11 @@ class ReferenceEngine:
 
     def dump(self, worker: int) -> list[FlowStats]:
         return [flow.stats for flow in self._worker(worker).flows.flows.values()]
+
+    def scan(self, worker: int, slot: int, count: int) -> tuple[list[FlowStats], int]:
+        flows = self.dump(worker)
+        behind = slot + count
+        return flows[slot:behind], behind if behind < len(flows) else 0
 
     def expire(self, worker: int, idle_ns: int, keep: int) -> list[int]:
         return self._worker(worker).flows.expire(self.clock(), idle_ns, keep)

@@ -19,6 +19,7 @@ from vdp.engine.interface import (
     PortType,
 )
 from vdp.testing.reference.coalesce import Cell
+from vdp.testing.reference.control import is_control
 from vdp.testing.reference.gre import described, takes_headers
 from vdp.testing.reference.offload import (
     check_checksum,
@@ -30,6 +31,12 @@ from vdp.testing.reference.offload import (
 from vdp.testing.reference.packet import REASONS, Lost, Packet
 
 FLUSH_AT = 64
+#: Parts of a fair queue that in-ports have, by number; and what of it is for control traffic alone.
+SHARES, CONTROL_PART = 16, 8
+#: What the engine's own queues lose.
+QUEUES_FULL = frozenset(
+    REASONS[name] for name in ("tx_queue_full", "cell_full", "group_queue_full", "no_buffer", "overload_shed")
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +47,7 @@ class Port:
     config: PortConfig
     features: Feature
     up: bool = True
+    is_fair: bool = False  # each in-port has a part of tx
     books: Counter[str] = field(default_factory=Counter)
     drops: Counter[int] = field(default_factory=Counter)
     received: deque[MemoryPacket] = field(default_factory=deque)
@@ -59,7 +67,7 @@ class Port:
 
     def stats(self) -> PortStats:
         sums: dict[str, Any] = dict(self.books)
-        return PortStats(**sums, up=self.up)
+        return PortStats(**sums, up=self.up, refuses=Feature.NONE)
 
     def fresh_meta(self, packet: Packet) -> None:
         """What a packet's metadata is on receive: the port's type, the version nibble's EtherType."""
@@ -67,6 +75,11 @@ class Port:
         packet.set_word(META_TYPE, self.config.packet_type)
         if self.config.packet_type == PacketType.L3:
             packet.set_word(META_PROTOCOL, version_ethertype(packet.data))
+
+    @property
+    def queue_losses(self) -> int:
+        """What full queues cost, as drops charged here have it."""
+        return sum(self.drops[reason] for reason in QUEUES_FULL)
 
     def lose(self, reason: int) -> None:
         """One packet, before an output took it."""
@@ -77,6 +90,16 @@ class Port:
         """One packet that this port had taken over."""
         self.books["tx_dropped"] += 1
         self.drops[reason] += 1
+
+    def _sheds(self, packet: Packet) -> bool:
+        """Whether its in-port has its part already of a fair queue that fills up."""
+        size = self.config.tx_queue
+        if not self.is_fair or len(self.tx) < size // 2:
+            return False
+        data = size - size // CONTROL_PART
+        shares = Counter(waiting.in_port % SHARES for waiting in self.tx)
+        mine = shares.pop(packet.in_port % SHARES, 0)
+        return (mine >= data // (len(shares) + 1) or len(self.tx) >= data) and not is_control(packet)
 
     def offer(self, packet: Packet, worker: int, account: Callable[[Packet, bool], None]) -> bool:
         """Take the packet over, to be sent or coalesced; False: refused at once.
@@ -96,6 +119,9 @@ class Port:
         elif len(self.tx) >= self.config.tx_queue:
             account(packet, False)
             self.lose_offered(REASONS["tx_queue_full"])
+        elif self._sheds(packet):
+            account(packet, False)
+            self.lose_offered(REASONS["overload_shed"])
         else:
             account(packet, True)
             self.tx.append(packet)

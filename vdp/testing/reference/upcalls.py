@@ -11,6 +11,7 @@ from vdp.testing.reference.packet import Packet
 
 SECOND = 1_000_000_000
 MOST_DATA = 2048
+CONTROL_LINE = 64
 
 
 class Bucket:
@@ -43,6 +44,7 @@ class Held:
     packet: Packet
     reason: UpcallReason
     cookie: int = 0
+    is_control: bool = False
 
     @property
     def upcall(self) -> Upcall:
@@ -61,29 +63,43 @@ class Held:
 
 
 class Upcalls:
-    """One worker's lines, by in-port; the order of the dictionary is whose turn it is."""
+    """One worker's lines, by in-port; the order of the dictionary is whose turn it is.
 
-    def __init__(self, limit: int) -> None:
+    A port has two, one behind the other: first control traffic, then all else.  limit: of a
+    port's packets; most: of all that are held.
+    """
+
+    def __init__(self, limit: int, most: int) -> None:
         self.limit = limit
+        self.most = most
         self.lines: OrderedDict[int, deque[Held]] = OrderedDict()
         self.taken: dict[int, Held] = {}
         self.next_token = 1
 
-    def full(self, in_port: int) -> bool:
-        return len(self.lines.get(in_port, ())) >= self.limit
+    def full(self, in_port: int, *, is_control: bool = False) -> bool:
+        """No line is longer than what is still free: ports that flood leave room for others."""
+        free = self.most - self.held
+        length = sum(held.is_control == is_control for held in self.lines.get(in_port, ()))
+        if is_control:
+            return free <= 0 or length >= CONTROL_LINE
+        return length >= min(self.limit, free)
 
     @property
     def held(self) -> int:
         """All that is held, in line or taken."""
         return len(self.taken) + sum(map(len, self.lines.values()))
 
-    def append(self, packet: Packet, reason: UpcallReason, cookie: int = 0) -> None:
+    def append(
+        self, packet: Packet, reason: UpcallReason, cookie: int = 0, *, is_control: bool = False
+    ) -> None:
         """Put the packet at the end of its port's line."""
-        self.put_back(Held(self.next_token, packet, reason, cookie))
+        self.put_back(Held(self.next_token, packet, reason, cookie, is_control))
         self.next_token += 1
 
     def put_back(self, held: Held) -> None:
-        self.lines.setdefault(held.packet.in_port, deque()).append(held)
+        line = self.lines.setdefault(held.packet.in_port, deque())
+        ahead = sum(other.is_control for other in line) if held.is_control else len(line)
+        line.insert(ahead, held)
 
     def take(self, count: int) -> list[Held]:
         """The next ones, round robin over the ports; they stay held until resolved."""

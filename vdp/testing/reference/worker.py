@@ -25,6 +25,7 @@ from vdp.engine.interface import (
 from vdp.engine.program import Action
 from vdp.testing.reference.check import check
 from vdp.testing.reference.classify import Flow, FlowTable, check_match
+from vdp.testing.reference.control import is_control
 from vdp.testing.reference.execute import run
 from vdp.testing.reference.offload import load
 from vdp.testing.reference.packet import REASONS, Lost, Packet
@@ -68,9 +69,11 @@ class Worker:
         self.shared = shared
         self.index = index
         config = shared.config
-        self.flows = FlowTable(config.flows, config.masks)
-        self.upcalls = Upcalls(config.upcall_queue)
+        self.flows = FlowTable(config.flows, config.masks, config.port_masks)
+        self.upcalls = Upcalls(config.upcall_queue, config.packets // 2)
+        self.upcall_rate = config.upcall_rate
         self.miss_rates: dict[int, Bucket] = {}
+        self.control_rates: dict[int, Bucket] = {}
         self.action_rates: dict[int, Bucket] = {}
         self.previous: dict[int, Flow] = {}
         self.last_serial = 0
@@ -153,8 +156,15 @@ class Worker:
         run(self, packet, flow.program)
 
     def miss(self, packet: Packet) -> None:
-        """Put the packet in line for the slow path, within the port's rate and its line's length."""
-        rate, now = self.shared.config.upcall_rate, self.shared.clock()
+        """Put the packet in line for the slow path, within the port's rate and its line's length.
+
+        Control traffic has a line and a rate of its own; what is beyond them is as all else.
+        """
+        now = self.shared.clock()
+        if self._takes_control(packet, now):
+            self._send(packet, UpcallReason.MISS, is_control=True)
+            return
+        rate = self.upcall_rate
         bucket = self.miss_rates.setdefault(packet.in_port, Bucket(rate, rate))
         if bucket.take(now):
             self._send(packet, UpcallReason.MISS)
@@ -162,16 +172,33 @@ class Worker:
             self.numbers["upcalls_lost"] += 1
             self.drop(packet, REASONS["upcall_rate"])
 
-    def _send(self, packet: Packet, reason: UpcallReason, cookie: int = 0) -> None:
-        # All lines together hold at most half of the pool.
-        if self.upcalls.full(packet.in_port) or self.upcalls.held >= self.shared.config.packets // 2:
+    def _takes_control(self, packet: Packet, now: int) -> bool:
+        rate = self.shared.config.control_rate
+        if not rate or not is_control(packet) or self.upcalls.full(packet.in_port, is_control=True):
+            return False
+        return self.control_rates.setdefault(packet.in_port, Bucket(rate, rate)).take(now)
+
+    def limit(self, rate: int) -> None:
+        """Another rate of misses; what was saved of the old one counts no more than a second's worth."""
+        if rate == self.upcall_rate:
+            return
+        self.upcall_rate = rate
+        for number in self.shared.ports:
+            before = self.miss_rates.get(number) or Bucket(rate, rate)
+            made = self.miss_rates[number] = Bucket(rate, rate)
+            made.tokens, made.filled_ns = min(made.tokens, before.tokens), before.filled_ns
+
+    def _send(
+        self, packet: Packet, reason: UpcallReason, cookie: int = 0, *, is_control: bool = False
+    ) -> None:
+        if self.upcalls.full(packet.in_port, is_control=is_control):
             self.numbers["upcalls_lost"] += 1
             self.drop(packet, REASONS["upcall_queue_full"])
             return
         self.charge(packet, "held", 1)
         self.charge(packet, "upcalls", 1)
         packet.waited = packet.waited or self.serial()
-        self.upcalls.append(packet, reason, cookie)
+        self.upcalls.append(packet, reason, cookie, is_control=is_control)
         self.shared.signal()
 
     # What a program sees.
@@ -357,7 +384,7 @@ class Worker:
             self.hit(flow, held.packet)
             return
         self.charge(held.packet, "held", 1)
-        self.upcalls.put_back(Held(held.token, held.packet, UpcallReason.MISS, held.cookie))
+        self.upcalls.put_back(Held(held.token, held.packet, UpcallReason.MISS, held.cookie, held.is_control))
 
     def forget(self, number: int) -> None:
         """A port goes: its flows, and the packets held for it."""
@@ -366,6 +393,7 @@ class Worker:
         self.previous.pop(number, None)
         self.miss_rates.pop(number, None)
         self.action_rates.pop(number, None)
+        self.control_rates.pop(number, None)
         self.upcalls.clear(number)
         self.floods = deque(flood for flood in self.floods if flood.packet.in_port != number)
 
@@ -375,6 +403,8 @@ class Worker:
             **self.numbers,
             flows=len(self.flows.flows),
             masks=len(self.flows.masks()),
+            different_masks=len(self.flows.different_masks()),
+            queue_lost=sum(port.queue_losses for port in self.shared.ports.values()),
             packets_free=packets,
             packets_total=packets,
         )
