@@ -3,12 +3,14 @@
 #   PYTHON   interpreter that the virtualenv is made with (python3, 3.11 or later)
 #   VENV     the virtualenv (.venv)
 #   CONFIG   what `make run` runs (etc/vdp.toml)
+#   FOR      how long `make soak` (60m) and `make fuzz` (15m) run
 #   ARGS     more arguments for pytest: make test ARGS="-k gretap -x"
 
 PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= etc/vdp.toml
 ARGS ?=
+FOR ?= 60m
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -55,6 +57,25 @@ types: $(VENV)/tested-with ## mypy --strict
 
 bench: $(VENV)/tested-with setup ## a benchmark: make bench ARGS=packets (as root; docs/performance.md)
 	@PYTHONPATH=.:plugins $(bin)/python -m bench $(or $(ARGS),tunnel)
+
+faults: $(VENV)/tested-with setup ## the fault matrix: make faults ARGS="F1 F6 --times 2" (as root; docs/reliability.md)
+	@PATH="$(bin):$$PATH" PYTHONPATH=.:plugins $(bin)/python -m tools.faults --json build/score/faults.json $(ARGS)
+
+soak: $(VENV)/tested-with setup ## traffic and faults by chance: make soak FOR=60m (as root)
+	@PYTHONPATH=.:plugins $(bin)/python -m tools.faults.soak --for $(FOR) --json build/score/soak.json $(ARGS)
+
+score: $(VENV)/tested-with setup ## what a release is judged by, R1 to R14; runs what is missing (as root, hours)
+	@PATH="$(bin):$$PATH" PYTHONPATH=.:plugins $(bin)/python -m tools.score --run --docs
+
+fuzz: $(VENV)/tested-with setup ## fuzzers, engine against its twin, coverage, planted bugs: make fuzz FOR=15m (needs clang)
+	@PYTHONPATH=.:plugins $(bin)/python -m tests.fuzz run --jobs $$(nproc) --for $(if $(filter file,$(origin FOR)),15m,$(FOR))
+	@PYTHONPATH=.:plugins $(bin)/python -m tests.fuzz compare
+	@PYTHONPATH=.:plugins $(bin)/python -m tests.fuzz worst
+	@PYTHONPATH=.:plugins $(bin)/python -m tests.fuzz coverage
+	@PYTHONPATH=.:plugins $(bin)/python -m tests.fuzz planted
+
+fuzz-planted: $(VENV)/tested-with setup ## whether the fuzzers find bugs that are put in on purpose (needs clang)
+	@PYTHONPATH=.:plugins $(bin)/python -m tests.fuzz planted
 
 docs: setup $(VENV)/tested-with ## write the generated pages again
 	@PYTHONPATH=. $(bin)/python -m vdp.config.reference > docs/configuration.md
@@ -120,4 +141,4 @@ build/asan/configured: $(VENV)/tested-with tests/c meson.build
 	    -Dextension=false -Db_sanitize=address,undefined -Db_lundef=false >/dev/null
 	@touch $@
 
-.PHONY: help run setup test test-c test-python check lint types bench docs dashboards dashboards-check site conformance dist clean
+.PHONY: help run setup test test-c test-python check lint types bench docs dashboards dashboards-check site conformance dist clean faults soak score fuzz fuzz-planted

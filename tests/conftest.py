@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.clean import Clean, copied
+from vdp import capabilities
 from vdp.engine.interface import Engine, EngineConfig
 from vdp.testing.reference import ReferenceEngine
 
@@ -22,6 +23,12 @@ def native_engine() -> Callable[[EngineConfig], Engine]:
     except ImportError as error:
         pytest.skip(f"the C engine is not built: {error}")
     return NativeEngine
+
+
+@pytest.fixture(autouse=True)
+def keeps_its_capabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that a test runs in this process must not take from the tests what they need."""
+    monkeypatch.setattr(capabilities, "give_up", lambda config: capabilities.effective())
 
 
 @pytest.fixture(params=["native", "reference"])

@@ -377,12 +377,12 @@ class Lab:
         for host, name in ((left, names[0]), (right, names[1])):
             wait_for(f"carrier on {name}", partial(host.has_carrier, name))
 
-    def vdp(self, host: Host, configuration: str, *, wait: bool = True) -> Daemon:
-        """Start `vdp -c FILE` in the host; `[control]` is added to the configuration."""
+    def vdp(self, host: Host, configuration: str, *, wait: bool = True, control: str = "") -> Daemon:
+        """Start `vdp -c FILE` there; `[control]` is added to the configuration, and `control` to that."""
         number = next(_numbers)
         socket = self.folder / f"{number}.sock"
         file = self.folder / f"{number}.toml"
-        file.write_text(f'{configuration}\n[control]\nsocket = "{socket}"\n')
+        file.write_text(f'{configuration}\n[control]\nsocket = "{socket}"\n{control}\n')
         command = host.command(sys.executable, "-X", "faulthandler", "-m", "vdp", "-c", str(file))
         path = ":".join(map(str, (REPOSITORY, REPOSITORY / "plugins", *self.packages)))
         # Ours, also where the host is another laboratory's: it ends with the test.

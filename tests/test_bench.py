@@ -19,7 +19,10 @@ import pytest
 from tests.lab import REPOSITORY
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}"}
-NAMES = ("books", "engine", "latency", "packets", "plugins", "scale", "start", "tunnel", "upcalls")
+NAMES = (
+    *("books", "engine", "explosion", "latency", "overload", "packets", "plugins", "scale", "start"),
+    *("tunnel", "upcalls"),
+)
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -154,6 +157,25 @@ def test_upcalls() -> None:
     found = measure("upcalls", "--no-ovs")
     numbers(found, r"vdp_(flows|p50_us|p99_us)")
     assert "vdp_lost_percent" in found
+
+
+@needs_cc
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_overload() -> None:
+    found = measure("overload")
+    numbers(found, "goodput|offered|most|answer_ms")
+    assert found["steps_taken"].keys() == {"watchers", "admission", "shedding", "memory"}
+
+
+@needs_cc
+@needs_root
+@pytest.mark.root
+@pytest.mark.timeout(180)
+def test_explosion() -> None:
+    found = measure("explosion", "--no-ovs", "--warm", "0.5")
+    numbers(found, "vdp_(alone|attacked|masks|p99_us)")
 
 
 @needs_cc

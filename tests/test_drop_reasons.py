@@ -230,13 +230,16 @@ ELSEWHERE = {
         "engine/test_offload.py:test_a_checksum_whose_field_is_trimmed_off_is_dropped_at_the_output",
     "header_budget":
         "registry/test_delivery.py:test_a_handler_that_looks_too_deep_drops_the_packet_as_over_the_header_budget",
-    "group_queue_full": "engine/test_groups.py:test_a_full_line_drops",
     "handler_timeout": "slowpath/test_time_limit.py:test_a_handler_that_hangs_costs_its_packet",
     "no_buffer": "c/test_execute.c:test_an_empty_pool_loses_packets_under_their_name",
     "cell_full": "engine/test_cells.py:test_a_full_cell_drops_what_it_cannot_join",
     "shutdown": "c/test_cell_order.c:test_freed_cell_drops_what_waits_as_shutdown",
     "rx_error": "c/test_ports_socketpair.c:test_a_frame_cut_short_is_an_error",
+    "group_queue_full": "engine/test_groups.py:test_a_full_line_drops",
+    "overload_shed": "engine/test_overload.py:test_in_a_fair_queue_who_sends_little_is_not_lost",
     "icmp_error": "links/test_errors.py:test_on_an_ethernet_underlay_they_are_frames",
+    "inner_martian": "security/test_inner_sources.py:test_forty_addresses_and_no_leak",
+    "inner_source": "security/test_inner_sources.py:test_only_the_networks_that_are_allowed",
 }  # fmt: skip
 
 #: What no packet comes to, and why there is a name for it all the same.

@@ -73,7 +73,8 @@ def test_it_has_one_wheel_for_all_pythons_an_archive_a_bill_and_checksums(releas
     assert not [name for name in names if name.endswith((".c", ".h", ".pyc")) or name.startswith("tests/")]
     with tarfile.open(release.archive) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"Makefile", "LICENSE", "etc/vdp.service", "docs/operating.md", "tests/c/meson.build"} <= held
+    unit = "etc/systemd/vdp.service"
+    assert {"Makefile", "LICENSE", unit, "docs/operating.md", "tests/c/meson.build"} <= held
 
 
 def test_it_is_the_same_whoever_makes_it(release: Release, clean: Clean) -> None:

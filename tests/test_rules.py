@@ -17,13 +17,17 @@ from vdp.testing.dataplane import Dataplane
 
 #: From the bottom up: a room (a package or module of vdp) imports what stands before it, never behind.
 ROOMS = [
-    *("verdict", "log", "hookspecs", "version", "engine"),
-    *("time_limit", "saying", "histogram", "deprecation", "quarantine", "registrations", "called"),
+    *("verdict", "log", "hookspecs", "version", "engine", "service"),
+    *("last_words", "time_limit", "saying", "histogram", "deprecation"),
+    *("quarantine", "registrations", "called"),
     *("rehearsal", "cookies", "trace", "header", "checkpoint", "packet", "protocols", "registry", "stages"),
-    *("config", "netlink", "drops", "counters", "states", "plugin_commands", "plugin_contract", "flows"),
+    "capabilities",
+    *("config", "netlink", "drops", "counters", "states", "plugin_commands", "plugin_contract"),
+    *("flows", "flow_limit", "sweep"),
     *("ports", "links", "forwarding", "expressions"),
-    *("loader", "metadata", "chores", "refusals", "slowpath", "discipline", "datapath", "plugin_change"),
-    *("running", "reload", "api", "testing"),
+    *("plugin_files", "loader", "metadata", "chores", "refusals", "confined"),
+    *("slowpath", "discipline", "datapath", "plugin_change"),
+    *("overload", "running", "devices", "reload", "api", "testing"),
     *("control", "capture", "flow_words", "imaginary", "inspector", "status", "perf", "metrics"),
     *("explain", "doctor", "daemon", "demo", "cli", "__main__"),
 ]

@@ -51,6 +51,8 @@ find_missing() {
             want openvswitch-switch has ovs-vswitchd
             want prometheus has promtool
             want chromium has chromium
+            want systemd has systemd-analyze
+            want binutils has readelf
             ;;
         *)
             echo "tools/debian.sh: no group $group" >&2

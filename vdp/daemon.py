@@ -21,12 +21,17 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vdp import refusals
+from vdp import capabilities, refusals
 from vdp.config import Config, ConfigError, load
 from vdp.config.model import MetricsSection, PluginsSection
+from vdp.confined import Refused
+from vdp.control.peers import group_number, join
 from vdp.datapath import Datapath
-from vdp.engine.interface import PortType
+from vdp.devices import Devices
+from vdp.engine.interface import Confine, PortType
 from vdp.engine.native import NativeEngine
+from vdp.flow_limit import FlowLimit
+from vdp.last_words import Culprit, LastWords
 from vdp.links.kernel_groups import KernelGroups
 from vdp.links.kernel_paths import KernelPaths
 from vdp.links.link import LinkError, LinkKind
@@ -42,9 +47,11 @@ from vdp.netlink.events import (
     NeighbourChanged,
     RouteChanged,
 )
+from vdp.overload.overload import Overload
 from vdp.ports import PortError
 from vdp.ports.port import Port
 from vdp.running import Running
+from vdp.service import FdStore, Notify
 
 if TYPE_CHECKING:
     from vdp.inspector import Inspector
@@ -59,6 +66,9 @@ EXIT_CONFIG = 4
 #: Objects made, less those freed, before the garbage collector looks at the young ones (700 by
 #: default): a new flow is some hundred that stay.
 COLLECT_AFTER = 50_000
+#: And at all of them, which with so many flows takes some milliseconds: what reloads and the kernel's
+#: messages leave behind in circles would stay until five million objects were made.
+COLLECT_S, COLLECT_FLOWS_MOST = 60.0, 500
 
 #: Packets that wait at the start are decided in this time, before anything else is imported.
 FIRST_S = 0.005
@@ -77,6 +87,7 @@ def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> in
     plugins = Plugins()
 
     def kinds(section: PluginsSection) -> dict[str, LinkKind]:
+        plugins.hashes = section.hashes
         for failure in plugins.load(section.load, strict=strict or section.strict):
             log.error("%s", failure)
         return plugins.kinds
@@ -92,6 +103,10 @@ def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> in
         return EXIT_CONFIG
     configure(log_level or config.log.level, config.log.format)
     try:
+        join(config.control.group)
+        capabilities.close_on_exec()
+        kept = capabilities.give_up(config)
+        log.debug("capabilities: %s", ", ".join(sorted(kept)) or "none")
         asyncio.run(Daemon(config, plugins, strict=strict, log_level=log_level).run())
     except (LinkError, PortError, PluginError) as error:
         log.error("%s", error)
@@ -112,8 +127,10 @@ class Daemon:
         self._log_level = log_level
         self._is_strict = strict or config.plugins.strict
         self._plugins = plugins
-        self._system = System()
-        self._engine = NativeEngine(config.engine.engine_config())
+        self._notify = Notify.from_environment()
+        self._store = FdStore.from_environment(self._notify)
+        self._system = System(self._store)
+        self._engine = NativeEngine(config.engine.engine_config(Confine[config.security.workers.upper()]))
         self.datapath = Datapath(
             self._engine, KernelPaths(self._system), plugins, config.plugin, KernelGroups()
         )
@@ -122,6 +139,7 @@ class Daemon:
         self.datapath.icmp.limits.rates = config.icmp
         self.datapath.limit.seconds = config.plugins.soft_limit_ms / 1000
         self._running = Running(self.datapath, self._system)
+        self._devices = Devices(self._running, self._system, self._attached)
         self._changing = asyncio.Lock()
         self._strict = strict
         self._reload: Reload  # from _serve_control on
@@ -130,6 +148,9 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reload_asked = asyncio.Event()
         self._refresh = asyncio.Event()
+        self._refused = Refused()
+        self.datapath.slowpath.sweeper.limit = FlowLimit(config.engine.flows * config.engine.workers)
+        self._overload = Overload(self._engine, self.datapath.slowpath, config.overload)
         self._unclaimed: set[str] = set()
 
     async def run(self) -> None:
@@ -139,12 +160,18 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
         async with AsyncExitStack() as undo:
+            undo.callback(self._notify.close)
             undo.callback(self._engine.close)
             undo.push_async_callback(self._system.close)
+            self.datapath.limit.words = LastWords(self._store)
             self._plugins.register(self.datapath, strict=self._is_strict)
+            self._blame(self.datapath.limit.words.culprit)
             self._check_kinds()
             undo.push_async_callback(self._running.close)
-            await self._running.make(self._config)
+            undo.callback(self._store.leave)  # what is there is the next process's
+            # What is wrong with a device ends the first start; a restart goes on with what there is.
+            is_first = not self._store.names
+            await self._running.make(self._config, None if is_first else self._devices.expect)
             self._claim_addresses()
             self._engine.start()
             undo.callback(self.datapath.slowpath.flush)
@@ -162,13 +189,20 @@ class Daemon:
             undo.push_async_callback(self._stop_metrics)
             await self._serve_metrics(self._config.metrics)
             await self._running.complete()
+            if unused := self._store.sweep():
+                log.debug("let go of what the process before had: %s", ", ".join(unused))
             async with asyncio.TaskGroup() as tasks:
                 chores = [
                     tasks.create_task(self._repeat(self._sweep, SWEEP_S)),
+                    tasks.create_task(self._repeat(self._sweep_flows, 0)),
+                    tasks.create_task(self._repeat(self._overload.watch, 0)),
                     tasks.create_task(self._repeat(self._do_chores, 0)),
                     tasks.create_task(self._repeat(self._keep, KEEP_S)),
+                    tasks.create_task(self._repeat(self._collect, COLLECT_S)),
                     tasks.create_task(self._repeat(self._follow, FOLLOW_S)),
                     tasks.create_task(self._repeat(self._reload_when_asked, 0)),
+                    tasks.create_task(self._repeat(self._look_at_devices, 0)),
+                    tasks.create_task(self._repeat(self._be_watched, 0)),
                 ]
                 undo.callback(self._plugins.call, "vdp_stop", datapath=self.datapath)
                 self._plugins.call("vdp_start", datapath=self.datapath)
@@ -178,7 +212,10 @@ class Daemon:
                 gc.set_threshold(COLLECT_AFTER)
                 gc.enable()
                 log.info("ready")
+                ports, links = len(self.datapath.ports), len(self.datapath.links)
+                self._notify.tell("READY=1", f"STATUS={ports} ports, {links} links")
                 await self._stopping.wait()
+                self._notify.tell("STOPPING=1")
                 inspector.ready = False
                 for chore in chores:
                     chore.cancel()
@@ -192,6 +229,23 @@ class Daemon:
             if not self.datapath.has_kind(link.kind):
                 sentence = f"the plugin of link kind {link.kind!r} failed to start"
                 raise LinkError(errno.EOPNOTSUPP, link.name, sentence)
+
+    def _blame(self, culprit: Culprit | None) -> None:
+        """Pass the handler over, for a while, in which the process before this one ended."""
+        registered = culprit.among(self.datapath.registry) if culprit is not None else None
+        if culprit is None or registered is None:
+            return
+        registered.conduct.blame(self._engine.clock(), culprit.times)
+        registered.last_error = "the process before ended while it ran"
+        left_s = registered.conduct.left_s(self._engine.clock()) or 0.0
+        log.error(
+            "plugin %s: handler %s is passed over for %.0f s: %s%s",
+            registered.owner,
+            registered.name,
+            left_s,
+            registered.last_error,
+            f", {culprit.times} times in a row" if culprit.times > 1 else "",
+        )
 
     async def _serve_control(self, undo: AsyncExitStack) -> Inspector:
         await _import("vdp.reload.reload", "vdp.inspector", "vdp.control.methods", "vdp.control.changes")
@@ -209,12 +263,17 @@ class Daemon:
         inspector = Inspector(self.datapath, self._config)
         inspector.reload = self._reload
         inspector.system = self._system
-        methods = method_table(inspector) | change_table(self.datapath, inspector, self._changing)
+        inspector.overload = self._overload
+        reading = method_table(inspector)
+        methods = reading | change_table(self.datapath, inspector, self._changing)
         methods |= call_table(self.datapath) | capture_table(self.datapath) | log_table()
         methods |= perf_table(self.datapath)
         methods["trace"] = self._trace
         methods["reload"] = reload_method(self._reload, self._changing)
-        server = inspector.server = ControlServer(self._config.control.socket, methods)
+        control = self._config.control
+        server = inspector.server = ControlServer(
+            control.socket, methods, readers=group_number(control.group), readable=reading.keys()
+        )
         await server.start()
         undo.push_async_callback(server.stop)
         return inspector
@@ -253,7 +312,7 @@ class Daemon:
         await self._reload.run()
 
     async def set_tables(self, config: Config) -> None:
-        """Have [metrics], [log], [icmp], [plugins] of another configuration in force (Owner)."""
+        """Have [metrics], [log], [icmp], [plugins], [overload] of another configuration in force (Owner)."""
         before = self._metrics[0] if self._metrics else None
         if config.metrics != before:
             await self._stop_metrics()
@@ -265,6 +324,9 @@ class Daemon:
                 raise
         configure(self._log_level or config.log.level, config.log.format)
         self.datapath.icmp.limits.rates = config.icmp
+        self._plugins.hashes = config.plugins.hashes
+        if config.overload != self._overload.section:
+            self._overload.configure(config.overload)
         seconds = config.plugins.soft_limit_ms / 1000
         if seconds != self.datapath.limit.seconds:
             self.datapath.limit.stop()
@@ -297,18 +359,21 @@ class Daemon:
                 await asyncio.sleep(1.0)
 
     async def _sweep(self) -> None:
-        """Idle flows, aged stations, packets that waited too long; what the kernel lost meanwhile."""
-        engine = self._config.engine
-        self.datapath.slowpath.sweep(engine.flow_idle_s, engine.flows)
+        """Aged stations, packets that waited too long; what the kernel lost meanwhile."""
         for bridge in self.datapath.forwarding.bridges.values():
             bridge.age(self._engine.clock())
         self.datapath.slowpath.expire_held()
         refusals.follow(self.datapath)
+        self._refused.follow(self._engine)
         self.datapath.revalidate()
         for port in list(self.datapath.ports.values()):
             if port.opened is not None:
                 with contextlib.suppress(OSError):  # it may be on its way out
                     port.kernel_drops = await port.opened.kernel_drops()
+
+    async def _sweep_flows(self) -> None:
+        engine = self._config.engine
+        await self._overload.sweep(engine.flow_idle_s, engine.flows)
 
     async def _do_chores(self) -> None:
         """Plugins' chores, each when it is due."""
@@ -325,6 +390,31 @@ class Daemon:
         self.datapath.forget_unused_paths()
         await self.datapath.paths.keep()
         await self.datapath.paths.refresh()
+
+    async def _collect(self) -> None:
+        """Give back what nobody can reach any more."""
+        if len(self.datapath.slowpath.index) <= COLLECT_FLOWS_MOST:
+            gc.collect()
+
+    async def _look_at_devices(self) -> None:
+        """Ports whose device is gone, or there again; not while a reload opens and closes some."""
+        await self._devices.wait()
+        async with self._changing:
+            await self._devices.look()
+
+    def _attached(self, port: Port) -> None:
+        """A port has a device again: ways and addresses are others."""
+        self._unclaimed.add(port.name)
+        self._refresh.set()
+
+    async def _be_watched(self) -> None:
+        """Tell the service manager, twice as often as it asks, that upcalls are served and workers answer."""
+        if not self._notify.watchdog_s:
+            await asyncio.Event().wait()
+        for worker in range(self._engine.workers):
+            self._engine.worker_stats(worker)
+        self._notify.tell("WATCHDOG=1")
+        await asyncio.sleep(self._notify.watchdog_s / 2)
 
     async def _follow(self) -> None:
         """Ask again for the ways in use when routes, links, addresses or neighbours changed."""
@@ -352,10 +442,9 @@ class Daemon:
     def _device_changed(self, port: Port, device: Link | None) -> None:
         """The device of a port has another MTU or MAC address, or is gone."""
         if device is None:
-            log.error("port %s: its device %s is gone", port.name, port.device)
-            self._engine.set_port_up(port.number, False)
-            port.up = False
+            self._devices.lose(port, f"its device {port.device} is gone")
             return
+        self._devices.follow(port, device)
         mtu, mac = device.mtu, device.mac or None
         if port.type is PortType.PACKET and self._has_mtu(port):
             mtu = port.mtu

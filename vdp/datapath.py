@@ -91,7 +91,7 @@ class Datapath:
         self.links: dict[str, Link] = {}
         self.half_made: dict[str, Link] = {}  # those whose newlink is not done yet
         self._by_number: dict[int, Port | Link] = {}
-        self._underlays: dict[str, list[Link]] = {}
+        self.underlays: dict[str, list[Link]] = {}
         self._followers: dict[Way, set[Link]] = {}
         self.cookies = Cookies()
         self._saying = Saying(log)
@@ -105,8 +105,8 @@ class Datapath:
         self.host_addresses: Callable[[Port], frozenset[IPAddress]] = lambda port: frozenset()
         #: Told when addresses of an underlay port's links changed.
         self.addresses_changed: Callable[[Port], None] = lambda port: None
-        self._addresses = Addresses(
-            lambda port: self._underlays.get(port.name, ()), lambda port: self.host_addresses(port)
+        self.addresses = Addresses(
+            lambda port: self.underlays.get(port.name, ()), lambda port: self.host_addresses(port)
         )
         self._registered: Registrations | None = None
         self.counters = Counters(self)
@@ -150,7 +150,7 @@ class Datapath:
             trace.cacheable = False
             if timeout.run is run:  # else the handler has been named
                 self._say_dropped(in_port, timeout)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
             reason = "handler_error"
             trace.cacheable = False
             self._say_dropped(in_port, error, exc_info=error)
@@ -174,11 +174,11 @@ class Datapath:
         if isinstance(source, Link):
             if not source.up:
                 packet.drop("link_down")
-                return
-            self.forwarding.forward(packet, source.name)
+            elif source.inner.admit(packet, source):
+                self.forwarding.forward(packet, source.name)
             return
         packet.depends(("underlay", source.name))
-        if source.name in self._underlays:
+        if source.name in self.underlays:
             if self.ip_input.receive(packet, source) is not Verdict.REJECT:
                 return
             if not self.forwarding.takes_part(source.name):
@@ -263,7 +263,7 @@ class Datapath:
         is_ip = config.type in (PortType.IP, PortType.IP6)  # the second socket is for ICMP errors
         port = Port(
             config.name, number, config.type, config.packet_type, taken_whole(config), config.mtu,
-            queues=1 if is_ip else max(1, len(config.fds)),
+            queues=1 if is_ip else max(1, len(config.fds) - config.control_count),
             **known,  # type: ignore[arg-type]
         )  # fmt: skip
         self.ports[port.name] = port
@@ -276,8 +276,8 @@ class Datapath:
 
         LinkError EBUSY while links run over it.
         """
-        if self._underlays.get(name):
-            links = ", ".join(link.name for link in self._underlays[name])
+        if self.underlays.get(name):
+            links = ", ".join(link.name for link in self.underlays[name])
             raise LinkError(errno.EBUSY, name, f"it is the underlay of {links}")
         port = self.ports.pop(name)
         del self._by_number[port.number]
@@ -321,11 +321,11 @@ class Datapath:
 
     def local_addresses(self, port: Port, version: int = 4) -> frozenset[int]:
         """Addresses under which an underlay port is us: its links', and the host's for `local = any`."""
-        return self._addresses.of(port, version).local
+        return self.addresses.of(port, version).local
 
     def own_addresses(self, port: Port, version: int = 4) -> frozenset[int]:
         """Local addresses of an underlay's links that the host has not: vdp answers ARP and ND for them."""
-        return self._addresses.of(port, version).answered
+        return self.addresses.of(port, version).answered
 
     def is_local(self, packet: Packet, port: Port, destination: int, version: int) -> bool:
         """Whether what comes in by an underlay port for that address is for us."""
@@ -337,7 +337,7 @@ class Datapath:
     def is_own_source(self, packet: Packet, port: Port, source: int, version: int) -> bool:
         """Whether it claims to come from an address of ours: a link's over that port, or the host's."""
         packet.depends(("addresses", port.name))
-        return source in self._addresses.of(port, version).sources
+        return source in self.addresses.of(port, version).sources
 
     # -- links ----------------------------------------------------------------------------
 
@@ -367,7 +367,7 @@ class Datapath:
         link.change_gro(gro)
         self.links[name] = link
         self._by_number[link.number] = link
-        self._underlays.setdefault(underlay, []).append(link)
+        self.underlays.setdefault(underlay, []).append(link)
         self.invalidate(link.tag, ("underlay", underlay), ("addresses", underlay), ("routes",))
         self.revalidate()
         return link
@@ -385,11 +385,11 @@ class Datapath:
             # ip_tunnel_ioctl, SIOCDELTUNNEL; over netlink Linux does nothing, and says so to nobody.
             raise LinkError(errno.EPERM, name, "a fallback link goes with the dataplane, not before")
         link = self.links.pop(name)
-        for underlay, links in list(self._underlays.items()):
+        for underlay, links in list(self.underlays.items()):
             if link in links:
                 links.remove(link)
                 if not links:
-                    del self._underlays[underlay]
+                    del self.underlays[underlay]
                 self.invalidate(("underlay", underlay), ("addresses", underlay))
         for bridge in self.forwarding.bridges.values():
             if name not in self.estates:
@@ -479,7 +479,7 @@ class Datapath:
         """What was traced from these is traced again before the next upcalls are served."""
         for tag in tags:
             if isinstance(tag, tuple) and tag[0] == "addresses":
-                self._addresses.forget(tag[1])
+                self.addresses.forget(tag[1])
                 if tag[1] in self.ports:
                     self.addresses_changed(self.ports[tag[1]])
         self.slowpath.invalidate(*tags)

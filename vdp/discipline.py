@@ -63,7 +63,7 @@ class Discipline:
                 called.act(*arguments)
         except PathPending:
             pass  # what it would have sent is not made: the way is being asked for
-        except (Exception, SystemExit, HandlerTimeout) as error:
+        except BaseException as error:  # sys.exit too ends no daemon
             self._call_failed(called, error)
 
     def _call_failed(self, called: Called, error: BaseException) -> None:

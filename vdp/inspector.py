@@ -12,10 +12,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from vdp import __version__
+from vdp.config.cautions import takes_anybody
 from vdp.config.rules import action_word
 from vdp.control import view
 from vdp.control.server import OTHER, ControlServer
 from vdp.engine.interface import Feature, PortStats, PortType
+from vdp.flow_limit import STEPS
 from vdp.flow_words import FlowRows
 from vdp.links.icmp import MESSAGES
 from vdp.links.link import Link
@@ -23,12 +25,14 @@ from vdp.links.tunnel_errors import Effect
 from vdp.log import lines
 from vdp.protocols.ethernet import format_mac
 from vdp.reload.reload import RESULTS
+from vdp.slowpath import REFUSALS
 
 if TYPE_CHECKING:
     from vdp.config import Config
     from vdp.datapath import Datapath
     from vdp.forwarding.bridge import Bridge
     from vdp.netlink import System
+    from vdp.overload.overload import Overload
     from vdp.ports.port import Port
     from vdp.reload.reload import Reload
 
@@ -63,6 +67,8 @@ class Inspector:
         #: Who hears of the kernel, and who answers on the control socket; None where nobody does.
         self.system: System | None = None
         self.server: ControlServer | None = None
+        #: Who sees to it that there is not too much to do; None where nobody does.
+        self.overload: Overload | None = None
 
     def show_ports(self) -> list[view.PortRow]:
         rows = [self._port_row(port) for port in self._datapath.ports.values()]
@@ -88,6 +94,7 @@ class Inspector:
             "up": True,
             "carrier": None,
             "error": None,
+            "trouble": None,
             "features": [],
             "queues": self._engine.workers,
             "kernel_drops": 0,
@@ -108,6 +115,7 @@ class Inspector:
             "up": stats.up,
             "carrier": _carrier(port),
             "error": _error(stats.error),
+            "trouble": port.trouble or None,
             "features": [flag.name.lower() for flag in Feature if flag in port.features and flag.name],
             "queues": port.queues,
             "kernel_drops": port.kernel_drops,
@@ -128,6 +136,7 @@ class Inspector:
             "up": stats.up,
             "carrier": None,
             "error": _error(stats.error),
+            "trouble": None,
             "features": [],
             "queues": self._engine.workers,
             "kernel_drops": 0,
@@ -165,6 +174,8 @@ class Inspector:
                 "path_mtu": link.path_mtu,
                 "config": {"name": link.name, "kind": link.kind.name, "underlay": info.get("underlay", "")}
                 | ({} if link.gro else {"gro": False})
+                | ({"allow_any_remote": True} if takes_anybody(link.parameters) else {})
+                | link.inner.said()
                 | link.configuration(),
             }
             rest = {key: value for key, value in info.items() if key not in LINK_COLUMNS}
@@ -352,6 +363,9 @@ class Inspector:
                 "limit": limit,
                 "inserts": slowpath.inserts,
                 "refused": slowpath.evictions["refused"],
+                "refusals": {why: slowpath.refusals[why] for why in REFUSALS},
+                "bound": min(limit, slowpath.limit.value),
+                "bound_steps": {step: slowpath.limit.steps[step] for step in STEPS},
                 "evictions": {
                     why: slowpath.evictions[why] for why in ("idle", "limit", "revalidated", "flush")
                 },
@@ -364,6 +378,10 @@ class Inspector:
                     "sum": slowpath.durations.sum,
                 },
             },
+            "overload": self._overload_row(),
+            "troubles": [
+                f"port {port.name}: {port.trouble}" for port in self._datapath.ports.values() if port.trouble
+            ],
             "icmp": self._icmp_row(),
             "log": dict(lines()),
             "netlink": self._netlink_rows(),
@@ -376,6 +394,27 @@ class Inspector:
             "results": {result: reload.results[result] if reload else 0 for result in RESULTS},
             "was_good": reload.was_good if reload else True,
             "read_s": reload.read_s if reload else 0.0,
+        }
+
+    def _overload_row(self) -> view.OverloadRow:
+        overload = self.overload
+        if overload is None:
+            return {"busy": 0.0, "lost": 0.0, "memory": 0.0, "steps": []}
+        ladder, reading = overload.ladder, overload.reading
+        return {
+            "busy": reading.busy,
+            "lost": reading.lost,
+            "memory": reading.memory,
+            "steps": [
+                {
+                    "step": rung.name,
+                    "taken": ladder.is_taken(rung.name),
+                    "count": ladder.counts[rung.name],
+                    "cause": rung.cause,
+                    "effect": rung.effect,
+                }
+                for rung in ladder.rungs
+            ],
         }
 
     def adopt(self, config: Config) -> None:
@@ -426,6 +465,9 @@ class Inspector:
             "masks": stats.masks,
             "packets_free": stats.packets_free,
             "packets_total": stats.packets_total,
+            "calls_refused": stats.calls_refused,
+            "different_masks": stats.different_masks,
+            "queue_lost": stats.queue_lost,
         }
 
     def _packets(self, counter: int) -> int:
@@ -438,7 +480,7 @@ def _error(number: int) -> str | None:
 
 def _carrier(port: Port) -> bool | None:
     """Whether the device under a port is up and its other end there; None: it has none."""
-    if port.opened is None or port.opened.netlink is None:
+    if port.opened is None or port.opened.netlink is None or not port.opened.ifindex:
         return None
     device = port.opened.netlink.links.get(port.opened.ifindex)
     return device is not None and device.up and device.carrier

@@ -105,6 +105,7 @@ class Registered:
             rehearsal.begin(self._offered(packet))
         outer_s, packet.trace.nested_s = packet.trace.nested_s, 0.0
         started = time.perf_counter()
+        before = host.limit.words.begin(self)
         run = host.limit.enter()
         try:
             verdict = self.receive(packet, *args)
@@ -122,12 +123,13 @@ class Registered:
                 self._failed(timeout, packet, host)
             self._came_to("timeout" if is_mine else "drop", packet, state, Verdict.REJECT)
             raise
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # whatever it raises, it has raised
             self._failed(error, packet, host)
             verdict, outcome = Verdict.REJECT, "error"
         finally:
             host.limit.leave(run)
             seconds = time.perf_counter() - started
+            host.limit.words.end(before)
             if rehearsal is None:
                 self.durations.observe(seconds)
                 self.own_seconds += seconds - packet.trace.nested_s
@@ -183,7 +185,7 @@ class Registered:
             outcome = verdict.value
         except (Truncated, HeaderBudget):
             verdict, outcome = Verdict.REJECT, "reject"
-        except (Exception, SystemExit, HandlerTimeout) as error:
+        except BaseException as error:
             self._failed(error, packet, host)
             verdict, outcome = Verdict.REJECT, "error"
         finally:

@@ -72,7 +72,11 @@ def test_a_right_configuration_is_ok(vdp: Vdp, tmp_path: Path) -> None:
     result = vdp("check", "-c", str(path))
     assert result.code == exits.OK
     assert result.out == f"{path}: ok (1 port, 2 links, 1 plugin)\n"
-    assert json.loads(vdp("check", "-c", str(path), "--json").out) == {"ok": True, "problems": []}
+    assert json.loads(vdp("check", "-c", str(path), "--json").out) == {
+        "ok": True,
+        "problems": [],
+        "warnings": [],
+    }
 
 
 def test_a_wrong_configuration_shows_every_problem(vdp: Vdp, tmp_path: Path) -> None:

@@ -97,7 +97,11 @@ def test_a_device_that_is_absent(host: Host, tmp_path: Path) -> None:
 
 def test_a_device_that_is_down(host: Host, tmp_path: Path) -> None:
     host.ip("link", "set", "eth0", "down")
-    text = configuration(host, 'interface = "eth0"', link='remote = "any"')
+    text = configuration(
+        host,
+        'interface = "eth0"',
+        link='remote = "any"\nallow_any_remote = true\ninner_allowed = ["10.0.0.0/8"]',
+    )
     (found,) = complaints(text, tmp_path)
     assert (found.check, found.status) == ("device-down", "fail")
     mend(found)

@@ -140,11 +140,11 @@ def test_inner_ipv6_and_frames_have_flows_too(make_plane: MakePlane) -> None:
     plane.port("lan", L2)
     plane.link("gt", "gretap", local=A, remote=B, encap="udp")
     plane.connect("lan", "gt")
-    frames = [ethernet(ipv6("fd::1", "fd::2", udp(1, port, b"x"))) for port in (1, 2)]
-    frames += [
+    frames = [
         ethernet(arp(1, source, "10.0.0.1", "00:00:00:00:00:00", "10.0.0.2"), origin=source, ethertype=0x0806)
         for source in ("02:00:00:00:00:0a", "02:00:00:00:00:0b")
     ]
+    frames += [ethernet(ipv6("fd::1", "fd::2", udp(1, port, b"x"))) for port in (1, 2)]
     packets = sent(plane, *frames)
     assert [bytes(packet[GRE].payload) for packet in packets] == frames
     assert len({packet[UDP].sport for packet in packets}) == 4

@@ -184,9 +184,10 @@ def test_there_is_no_word_for_version_and_routing_flags(plane: Plane, key: str) 
 
 @pytest.mark.conformance("B6", "B7")
 def test_a_duplicate_is_found_before_anything_is_taken(plane: Plane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plane.engine, "add_port", _refuse_now)
-    with pytest.raises(LinkError) as caught:
-        plane.link("again", "gre", local=A, remote="192.0.2.77")
+    with monkeypatch.context() as patched:
+        patched.setattr(plane.engine, "add_port", _refuse_now)
+        with pytest.raises(LinkError) as caught:
+            plane.link("again", "gre", local=A, remote="192.0.2.77")
     assert caught.value.errno == errno.EEXIST
 
 

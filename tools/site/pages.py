@@ -9,8 +9,9 @@ from sphinx.application import Sphinx
 from tools.site.options import reference
 
 _PAGE = re.compile(r"\(([\w/-]+)\.md\)")
-#: A link to a file of the tree that is no page, such as an example's README.
-_OUTSIDE = re.compile(r"\[([^]\[]+)\]\((?:\.\./)+((?:examples|etc|tests|tools|plugins|vdp)/[^)\s]+)\)")
+#: A link to a file of the tree that is no page, such as an example's README or SECURITY.md.
+_FOLDERS = "(?:examples|etc|tests|tools|plugins|vdp)/"
+_OUTSIDE = re.compile(rf"\[([^]\[]+)\]\((?:\.\./)+({_FOLDERS}[^)\s]+|[A-Z]+\.md)\)")
 
 
 def with_order(index: str) -> str:

@@ -97,6 +97,10 @@ OWN = (
         "vdp.cli.plugin:info_options",
     ),
     Own(
+        "plugin", "hash", "the line of [plugins] hashes that pins an installed plugin's files",
+        "vdp.cli.plugin:hash_options",
+    ),
+    Own(
         "plugin", "new", "begin a plugin: a distribution vdp-NAME with a protocol, its tests, README and CI",
         "vdp.cli.plugin:new_options",
     ),

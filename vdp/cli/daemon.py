@@ -45,6 +45,7 @@ def checked(path: Path) -> tuple[Config, Plugins]:
     plugins = Plugins()
 
     def kinds(section: PluginsSection) -> Mapping[str, LinkKindInfo]:
+        plugins.hashes = section.hashes
         failures = plugins.load(section.load)
         if failures:
             sentences = {failure.plugin: str(failure) for failure in failures}
@@ -61,14 +62,17 @@ def check(path: Path, as_json: bool) -> int:
 
     try:
         config, _ = checked(path)
+        warnings = _warnings(config)
     except ConfigError as error:
         if as_json:
             _print_json({"ok": False, "problems": [problem.as_json() for problem in error.problems]})
             return exits.CONFIG
         return _refused(error.problems)
     if as_json:
-        _print_json({"ok": True, "problems": []})
+        _print_json({"ok": True, "problems": [], "warnings": [each.as_json() for each in warnings]})
         return exits.OK
+    for warning in warnings:
+        talk(warning.render())
     counts = {
         "port": len(config.ports),
         "link": len(config.links),
@@ -81,6 +85,17 @@ def check(path: Path, as_json: bool) -> int:
     words = ", ".join(f"{n} {name}{'s' if n > 1 else ''}" for name, n in counts.items() if n)
     print(f"{path}: ok ({words or 'empty'})")
     return exits.OK
+
+
+def _warnings(config: Config) -> list[Problem]:
+    """What is right, and deserves a second look."""
+    from dataclasses import replace
+
+    from vdp.config.cautions import cautions
+    from vdp.config.faults import Placer
+
+    placer = Placer(str(config.path), config.positions)
+    return [replace(placer.place(fault), severity="warning") for fault in cautions(config)]
 
 
 def _refused(problems: tuple[Problem, ...]) -> int:

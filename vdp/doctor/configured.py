@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
+from vdp.config.cautions import cautions
 from vdp.doctor.machine import Device, Machine, Namespace
 from vdp.doctor.result import Result
 from vdp.engine.interface import PacketType
@@ -43,6 +44,7 @@ class Configured:
             yield from _or_ok("link", f"link {link.name}", list(self._link(link)))
         yield from _or_ok("mtu", "MTUs of what is joined", list(self._mtus()))
         yield from _or_ok("sockets", "addresses to listen on", list(self._listening()))
+        yield from _or_ok("security", "what is open to others", list(self._open()))
 
     def devices(self, netns: Namespace) -> dict[str, Device]:
         if netns not in self._devices:
@@ -245,6 +247,11 @@ class Configured:
         if configured is not None:
             return int(configured)
         return (self._room(link, port, remote) or None) if port and remote else None
+
+    def _open(self) -> Iterator[Result]:
+        for fault in cautions(self.config):
+            where = self.config.where(*fault.path)
+            yield Result(fault.kind, "warn", f"{where}: {fault.text()}", fault.hint)
 
     def _listening(self) -> Iterator[Result]:
         metrics = self.config.metrics

@@ -161,6 +161,18 @@ CONFIGURATION: Mapping[str, tuple[str, str, str]] = {
         "A part of the configuration was copied to a file of its own, and left where it was.",
         "Take one of them away: only lists and tables that there are many of are joined.",
     ),
+    "open-tunnel": (
+        "A link takes packets from whoever sends some, and nothing says that this is meant.",
+        "`remote` is left out or any, or `fallback = true`: addresses and keys are no secrets, so whoever "
+        "reaches the underlay can send into the network behind the link (VU#199397).",
+        "Name the other end with `remote`. If there are many, and not known: `allow_any_remote = true`, "
+        "and with `inner_allowed` the sources that may be inside.",
+    ),
+    "exposed": (
+        "Something is open that is closed by default. It is a warning, and refuses nothing.",
+        "Metrics on an address that others reach, workers that are not confined, or all capabilities kept.",
+        "Take the key away, or see that only those reach it who should.",
+    ),
     "at-start-only": (
         "The key is read when vdp starts, and can not be changed by a reload.",
         "Pools, tables and sockets are made once.",

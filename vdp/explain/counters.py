@@ -63,6 +63,21 @@ COUNTERS: Mapping[str, tuple[str, str, str]] = {
     ),
     "upcalls_lost": ("Upcalls lost.", "New flows, too fast.", "`vdp explain vdp_upcalls_lost_total`."),
     "actions_suppressed": ("Copies to the slow path over `[engine] action_rate`.", "Handlers.", _STATUS),
+    "different_masks": (
+        "Different masks of all flows.",
+        "Rules, routes and handlers that look at different fields.",
+        "`[engine] masks` and `port_masks` bound them; `vdp flow dump PORT` shows them.",
+    ),
+    "queue_lost": (
+        "Packets that found a queue full, or no buffer.",
+        "More comes in than goes out.",
+        "`vdp drop show`: tx_queue_full, cell_full, group_queue_full, no_buffer, overload_shed.",
+    ),
+    "calls_refused": (
+        "System calls that a worker may not do.",
+        "A defect, or an intruder.",
+        "`vdp explain vdp_worker_refused_calls_total`.",
+    ),
     # struct rtnl_link_stats64, as ip_gre.c and ip_tunnel.c count
     "rx_errors": ("Packets that a link received and refused.", "The sum of the rx kinds.", _LINK),
     "tx_errors": ("Packets that a link could not send.", "The sum of the tx kinds.", _LINK),

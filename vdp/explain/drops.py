@@ -209,6 +209,18 @@ DROPS: Mapping[str, tuple[str, str]] = {
         "A forged or looped packet: the kernel refuses such sources in front of its tunnels, too.",
         f"{_SENDER}. Two hosts with one address?",
     ),
+    "inner_source": (
+        "Whoever is behind the tunnel's other end sends from addresses that are not theirs: spoofed, or a "
+        "network that `inner_allowed` of the link does not name.",
+        "`vdp trace` or `vdp drop watch --reason inner_source` shows the source; name its network in "
+        "`inner_allowed`, if it belongs there.",
+    ),
+    "inner_martian": (
+        "A spoofed source in a packet that is to be routed: an address of this host, loopback, a group. Or "
+        "an address of ours is also in use behind the tunnel.",
+        'Find the sender: `vdp drop watch --reason inner_martian`. `inner_martians = "pass"` on the link '
+        "takes them nevertheless.",
+    ),
     "tunnel_loop": (
         "The route to the tunnel's `remote` goes through the tunnel: the default route leads into it.",
         "Give the remote a route of its own past the tunnel: `ip route add REMOTE via GATEWAY`.",
@@ -220,5 +232,10 @@ DROPS: Mapping[str, tuple[str, str]] = {
     "group_queue_full": (
         "A flood of broadcasts on a bridge of many members.",
         "Find who sends: `vdp top`. Split the bridge, or a rule that drops the flood.",
+    ),
+    "overload_shed": (
+        "More is sent to this port than it takes. While queues are full (`vdp status`: overload), each "
+        "port gets a part of the transmit queue, and whoever sends more than that loses first.",
+        "`vdp top` shows who sends; a faster device, or less to send. docs/operating.md, Under overload.",
     ),
 }

@@ -42,6 +42,11 @@ TROUBLE: Mapping[str, tuple[str, str]] = {
         "The kernel, or who reads the TAP or TUN, is slower than what comes.",
         "`vdp explain tx_queue_full`.",
     ),
+    "vdp_worker_refused_calls_total": (
+        "A defect of vdp, or somebody made a worker run what is not its own.",
+        "The log names the system call. Take a core dump or a bug report (`vdp bugreport`), and restart vdp; "
+        "`[security] workers` says what becomes of such calls.",
+    ),
     "vdp_worker_pool_free_packets": (
         "Near 0: packets wait somewhere, or `[engine] packets` is too small.",
         "`vdp explain no_buffer`.",
@@ -57,6 +62,27 @@ TROUBLE: Mapping[str, tuple[str, str]] = {
     "vdp_flow_refusals_total": (
         "The flow table of a worker, or the masks of a port, are full; packets of such flows stay slow.",
         "`vdp flow dump` shows who makes so many; `[engine] flows` and `masks` are the limits.",
+    ),
+    "vdp_flow_not_kept_total": (
+        "limit: there are more flows than can be looked after; table, masks: no room; program: the engine "
+        "refused it; other: there was one already.",
+        "`vdp flow dump` shows who makes so many; docs/operating.md, Under overload.",
+    ),
+    "vdp_flow_bound": (
+        "Below vdp_flow_entries_limit: a look at all flows took more than a second, or memory is short.",
+        "`vdp status` shows the steps; fewer `[engine] flows`, or a faster machine.",
+    ),
+    "vdp_overload_active": (
+        "There is more to do, or less memory, than `[overload]` allows.",
+        "`vdp status` says what is done without; `vdp top` shows who sends most.",
+    ),
+    "vdp_memory_used_ratio": (
+        "Many flows, links or learned addresses; at `[overload] memory_percent` vdp does with fewer flows.",
+        "`[overload] memory_mb`, `[engine] flows` and `packets`.",
+    ),
+    "vdp_queue_lost_total": (
+        "More comes in than goes out: a device that is slower, or a receiver that stands still.",
+        "`vdp drop show` has it by port and reason.",
     ),
     "vdp_netlink_overruns_total": (
         "Routes, neighbours or addresses changed faster than the kernel's events could be read.",

@@ -127,6 +127,10 @@ class Forwarding:
             return self.routes.member_for(destination)
         return other
 
+    def is_connected(self, member: str) -> bool:
+        """Whether all of it goes to one other member."""
+        return member in self._other_end
+
     def takes_part(self, member: str) -> bool:
         """Whether anything is configured for what comes in by that member."""
         return bool(
