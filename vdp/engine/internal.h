@@ -104,7 +104,8 @@ static inline struct vdp_packet *vdp_list_take(struct vdp_packet_list *list)
  *   vdp_queue_fail): EBADFD, EBADF, ENODEV, ENETDOWN, ENXIO, EIO.
  * flush: send what waits in queue->tx, oldest first, to queue->tx_fd.  What was sent:
  *   vdp_queue_sent.  What the kernel refuses for itself: vdp_queue_drop(tx_error).  On
- *   EAGAIN and ENOBUFS leave the rest and return -EAGAIN: the core arms EPOLLOUT.
+ *   EAGAIN leave the rest and return it: the core arms EPOLLOUT.  Likewise ENOBUFS: it
+ *   tries again in a while, for no event tells of a device's room.
  *   Another -errno: the port has failed.  0 otherwise.
  * open, close (either may be NULL): the kind's own state in port->state; called on the
  *   control thread while no worker knows the port.

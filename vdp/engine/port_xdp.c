@@ -4,7 +4,7 @@
  *   ring:       | taken … | waiting        |        as many; they leave the line when taken
  *
  * So a packet counts as sent when the kernel has taken it, and what waits is tried again with
- * the line, when the socket can be written to. */
+ * the line, in a while: poll tells of room in the ring, never of the device's (xsk_poll). */
 #include "xdp.h"
 
 #include "offload.h"
@@ -66,13 +66,13 @@ int vdp_xdp_flush(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp
         if (result == 0) {
             fill(xdp, queue);
             if (queue->given == 0) /* all places are on their way out */
-                return -EAGAIN;
+                return -ENOBUFS;
             result = vdp_xdp_send(xdp, queue->tx_fd, &taken);
             settle(worker, queue, taken, result);
         }
-        if (result == -EBUSY || result == -EINTR || (result == -EAGAIN && taken > 0))
+        if (result == -EBUSY || result == -EINTR || (result == -ENOBUFS && taken > 0))
             result = 0;
-        else if (result < 0 && result != -EAGAIN)
+        else if (result < 0 && result != -ENOBUFS)
             result = give_up(worker, queue, xdp, result);
     }
     return result;

@@ -138,7 +138,7 @@ bool vdp_xdp_put(struct vdp_xdp *xdp, const uint8_t *bytes, uint32_t length)
 static int call(int fd)
 {
     int result = sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 ? -errno : 0;
-    return result == -ENOBUFS || result == -ENOMEM ? -EAGAIN : result;
+    return result == -EAGAIN || result == -ENOMEM ? -ENOBUFS : result;
 }
 
 /* How many the kernel has taken that we do not know of. */
@@ -156,7 +156,7 @@ int vdp_xdp_send(struct vdp_xdp *xdp, int fd, uint32_t *taken)
     if (*taken == 0 && result == -EBUSY)
         *taken = 1; /* it is taken, though the kernel writes so only with the next that is sent */
     xdp->taken += *taken;
-    return result == 0 && *taken == 0 ? -EAGAIN : result;
+    return result == 0 && *taken == 0 ? -ENOBUFS : result;
 }
 
 void vdp_xdp_cancel(struct vdp_xdp *xdp)

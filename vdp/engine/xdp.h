@@ -38,7 +38,7 @@ void vdp_xdp_close(struct vdp_xdp *xdp);
 
 /* Copy a frame of at most VDP_XDP_FRAME_SIZE bytes into the ring; false: there is no room. */
 bool vdp_xdp_put(struct vdp_xdp *xdp, const uint8_t *bytes, uint32_t length);
-/* Have the kernel send.  *taken: how many more it took.  Negative errno: EAGAIN, the rest
+/* Have the kernel send.  *taken: how many more it took.  Negative errno: ENOBUFS, the rest
  * waits; EBUSY, the device lost the last of those taken; else the rest can not be sent. */
 int vdp_xdp_send(struct vdp_xdp *xdp, int fd, uint32_t *taken);
 /* What the kernel has not taken is not sent. */
