@@ -91,6 +91,15 @@ def into_a_bridge(*frames: bytes) -> Callable[[Plane], None]:
     return act
 
 
+def in_two_places(plane: Plane) -> None:
+    """The source is heard behind either of two members, in turn."""
+    plane.port("wire", L2)
+    plane.bridge("br0", "wire", "underlay")
+    for _ in range(4):
+        plane.send("wire", ethernet(INNER))
+        plane.send("underlay", ethernet(INNER))
+
+
 def without_a_way(plane: Plane) -> None:
     assert isinstance(plane.paths, Ways)
     plane.paths.unreachable.add(ip_address(B))
@@ -202,6 +211,7 @@ LIVE: dict[str, Callable[[Plane], None]] = {
         ethernet(INNER, to="02:00:00:00:00:0a", origin="02:00:00:00:00:0b"),
         ethernet(INNER, to="02:00:00:00:00:0b", origin="02:00:00:00:00:0a"),
     ),
+    "mac_moves": in_two_places,
     "link_local": into_a_bridge(ethernet(INNER, to="01:80:c2:00:00:0e")),
     "tunnel_short": arrives(outer(gre(b"")[:8])),
     "tunnel_version": arrives(outer(gre(INNER, flags=0x0002))),

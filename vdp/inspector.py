@@ -298,17 +298,21 @@ class Inspector:
         ]
 
     def show_bridge_macs(self) -> list[view.MacRow]:
-        now = self._engine.clock()
         return [
-            {
-                "bridge": bridge.name,
-                "mac": format_mac(mac),
-                "member": station.member,
-                "age_s": max(0.0, (now - station.heard_ns) / NS),
-            }
+            self._mac_row(bridge, mac)
             for bridge in self._datapath.forwarding.bridges.values()
-            for mac, station in bridge.stations.items()
+            for mac in bridge.stations
         ]
+
+    def _mac_row(self, bridge: Bridge, mac: bytes) -> view.MacRow:
+        station = bridge.stations[mac]
+        return {
+            "bridge": bridge.name,
+            "mac": format_mac(mac),
+            "member": station.member,
+            "age_s": max(0.0, (self._engine.clock() - station.heard_ns) / NS),
+            "held": bridge.mobility.is_held(mac),
+        }
 
     def show_bridges(self) -> list[view.BridgeRow]:
         return [
@@ -379,6 +383,11 @@ class Inspector:
                 },
             },
             "overload": self._overload_row(),
+            "held_macs": [
+                self._mac_row(bridge, mac)
+                for bridge in self._datapath.forwarding.bridges.values()
+                for mac in bridge.mobility.held()
+            ],
             "troubles": [
                 f"port {port.name}: {port.trouble}" for port in self._datapath.ports.values() if port.trouble
             ],

@@ -374,15 +374,16 @@ class Running:
                     forwarding.remove_bridge(bridge.name)
                 elif after != bridge:
                     stay = tuple(member for member in bridge.members if member in after.members)
-                    forwarding.change_bridge(bridge.name, stay, after.ageing_s)
+                    forwarding.change_bridge(bridge.name, stay, after.ageing_s, after.mac_moves)
             for connect in self.connects:
                 if frozenset(connect.members) not in wanted:
                     forwarding.disconnect(connect.members[0])
             for bridge in config.bridges:
+                what = bridge.name, bridge.members, bridge.ageing_s, bridge.mac_moves
                 if bridge.name in forwarding.bridges:
-                    forwarding.change_bridge(bridge.name, bridge.members, bridge.ageing_s)
+                    forwarding.change_bridge(*what)
                 else:
-                    forwarding.add_bridge(Bridge(datapath, bridge.name, bridge.members, bridge.ageing_s))
+                    forwarding.add_bridge(Bridge(datapath, *what))
             there = {frozenset(connect.members) for connect in self.connects}
             for connect in config.connects:
                 if frozenset(connect.members) not in there:

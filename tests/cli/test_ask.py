@@ -130,7 +130,7 @@ def test_the_other_tables_name_what_matters(vdp: Vdp, daemon: Daemon) -> None:
     assert table("handler", "list")[1][:8] == ["cisco", "10", "wccp", "wccp", "1", "2", "3", "4"]
     assert table("plugin", "list")[2][2] == "failed"
     assert table("drop", "show")[1][:3] == ["underlay", "tunnel_no_link", "6"]
-    assert table("bridge", "macs")[1] == ["br0", "02:00:00:00:00:01", "tap0", "2", "s"]
+    assert table("bridge", "macs")[1] == ["br0", "02:00:00:00:00:01", "tap0", "2", "s", "-"]
     status = table("status")
     assert ["flows", "1", "of", "65536,", "9", "installed"] in status
     assert ["ready", "yes"] in status

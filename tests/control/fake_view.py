@@ -221,7 +221,7 @@ class FakeView:
             {"reason": "wccp_bad_group", "text": "a group without a service", "plugin": "wccp"},
         ]
         self.macs: list[MacRow] = [
-            {"bridge": "br0", "mac": "02:00:00:00:00:01", "member": "tap0", "age_s": 1.5}
+            {"bridge": "br0", "mac": "02:00:00:00:00:01", "member": "tap0", "age_s": 1.5, "held": False}
         ]
         self.state: StatusRow = {
             "version": "0.1.0",

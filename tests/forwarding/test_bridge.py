@@ -121,6 +121,56 @@ def test_a_station_that_moves_to_and_fro_is_followed_every_time(plane: Plane) ->
         assert reached(plane) == {here: 1}
 
 
+def moved_too_often(plane: Plane) -> None:
+    """MAC_B, at home behind p2, is heard behind p3, p2, p3 … until it is held."""
+    plane.send("p2", frame(MAC_B, TO_ALL))
+    for member in ("p3", "p2", "p3", "p2", "p3", "p2"):
+        plane.send(member, frame(MAC_B, TO_ALL))
+    reached(plane)
+
+
+def test_a_station_that_moves_too_often_is_held_where_it_was(plane: Plane) -> None:
+    moved_too_often(plane)
+    plane.send("p1", frame(MAC_A, MAC_B))
+    assert reached(plane) == {"p2": 1}
+    upcalls = plane.upcalls
+    for _ in range(3):
+        plane.send("p3", frame(MAC_B, TO_ALL))
+    assert reached(plane) == {}
+    assert plane.drops("p3") == {"mac_moves": 3}
+    assert plane.upcalls <= upcalls + 1, "dropped by the engine"
+    plane.send("p2", frame(MAC_B, MAC_A))
+    assert reached(plane) == {"p1": 1}, "at home it speaks as ever"
+
+
+def test_a_station_that_was_held_may_move_again_later(plane: Plane) -> None:
+    moved_too_often(plane)
+    plane.send("p3", frame(MAC_B, TO_ALL))
+    assert reached(plane) == {}
+    age(plane, 11)
+    plane.send("p3", frame(MAC_B, TO_ALL))
+    assert reached(plane) == {"p1": 1, "p2": 1}
+    plane.send("p1", frame(MAC_A, MAC_B))
+    assert reached(plane) == {"p3": 1}
+
+
+def test_moves_that_are_far_apart_do_not_count(plane: Plane) -> None:
+    plane.send("p2", frame(MAC_B, TO_ALL))
+    for member in ("p3", "p2") * 6:
+        age(plane, 4)
+        plane.send(member, frame(MAC_B, TO_ALL))
+        reached(plane)
+        plane.send("p1", frame(MAC_A, MAC_B))
+        assert reached(plane) == {member: 1}
+
+
+def test_a_bridge_may_be_told_to_follow_every_move(plane: Plane) -> None:
+    plane.datapath.forwarding.change_bridge("br0", ("p1", "p2", "p3"), 300, mac_moves=0)
+    moved_too_often(plane)
+    plane.send("p3", frame(MAC_B, TO_ALL))
+    assert reached(plane) == {"p1": 1, "p2": 1}
+
+
 def test_two_stations_behind_one_address_in_one_batch_are_learned_in_order(plane: Plane) -> None:
     plane.arrive("p2", frame(MAC_B, TO_ALL))
     plane.arrive("p3", frame(MAC_B, TO_ALL, b"later"))

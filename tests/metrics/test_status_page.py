@@ -130,6 +130,20 @@ def test_a_timer_of_a_plugin_that_rests_for_failing_is_told() -> None:
     assert "timer vdp_wccp.tick failed too often and rests for a while: ValueError" in told.sentence
 
 
+def test_of_each_bridge_one_address_that_moves_is_told() -> None:
+    view, clock, history = watched()
+    view.state["held_macs"] = [
+        {"bridge": "br0", "mac": f"02:00:00:00:00:0{n}", "member": "tap0", "age_s": 0.1, "held": True}
+        for n in (1, 2)
+    ]
+    clock.now += 5
+    history.take()
+    found = findings(history.now, history.rates, history.heard, history.spoke)
+    (told,) = [finding for finding in found if finding.subject == "bridge br0"]
+    assert told.command == "vdp bridge macs"
+    assert told.sentence.startswith("02:00:00:00:00:01 moves to and fro between members, and is held at tap0")
+
+
 def test_a_link_that_has_nothing_to_say_is_not_wrong() -> None:
     view, clock, history = watched()
     view.links[0]["err_count"] = 0

@@ -32,6 +32,11 @@ def refusing(world: World, outcome: Outcome, times: int) -> None:
         outcome.notice(world.is_over("^port p[ab]"), "pb takes packets again")
 
 
+def _received(world: World, *ports: str) -> int:
+    counted = world.daemon.ports()
+    return sum(counted[name]["counters"]["rx_packets"] for name in ports)
+
+
 def _broadcast(world: World, interface: str) -> None:
     """A frame to everybody, by that interface."""
 
@@ -45,25 +50,30 @@ def _broadcast(world: World, interface: str) -> None:
 
 @fault("F24", "two ports of a bridge joined by a cable outside (a loop)", 2)
 def looped(world: World, outcome: Outcome, times: int) -> None:
+    """A station behind a third port speaks to everybody, and comes back by both ends of the cable."""
     world.ready()
-    ports = "".join(f'[[port]]\nname = "l{n}"\ntype = "raw"\ninterface = "l{n}"\n' for n in (0, 1))
+    names = ("l0", "l1", "l2")
+    ports = "".join(f'[[port]]\nname = "{name}"\ntype = "raw"\ninterface = "{name}"\n' for name in names)
     for _ in range(times):
-        world.near.ip("link", "add", "l0", "type", "veth", "peer", "name", "l1")
-        for name in ("l0", "l1"):
-            world.near.ip("link", "set", name, "up")
+        for one, other in (("l0", "l1"), ("l2", "station")):
+            world.near.ip("link", "add", one, "type", "veth", "peer", "name", other)
+            for name in (one, other):
+                world.near.ip("link", "set", name, "up")
         before = world.configuration
         try:
-            reload(world, before + ports + '[[bridge]]\nname = "br2"\nmembers = ["l0", "l1"]\n')
+            reload(world, before + ports + f'[[bridge]]\nname = "br2"\nmembers = {list(names)}\n')
             world.main.begin()
             world.others.begin()
-            _broadcast(world, "l0")
-            time.sleep(2)
-            passes = world.daemon.ports()["l1"]["counters"]["rx_packets"]
+            _broadcast(world, "station")
+            outcome.notice(world.finds("bridge br2: .* is held at l2"), "a loop is seen")
+            passes = _received(world, "l0", "l1")
             outcome.figure("passes", passes)
-            outcome.notice(world.finds("worker|port l[01]", 2), "a storm is seen")
+            time.sleep(1)
+            outcome.figure("passes_a_second_later", _received(world, "l0", "l1") - passes, most=0)
             for name, flow in (("main", world.main), ("others", world.others)):
                 window = flow.end()
                 outcome.figure(f"{name}_rate", window.rate / (window.sent / window.seconds), least=0.9)
         finally:
             reload(world, before)
-            world.near.ip("link", "del", "l0")
+            for name in ("l0", "l2"):
+                world.near.ip("link", "del", name)

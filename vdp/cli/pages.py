@@ -144,6 +144,7 @@ MAC_COLUMNS: Columns = {
     "mac": _field("mac"),
     "member": _field("member"),
     "age": lambda row: f"{row['age_s']:.0f} s",
+    "held": lambda row: "moves too often" if row["held"] else "",
 }
 
 

@@ -188,6 +188,14 @@ class BridgeSection(Section):
     ageing_s: int = Field(
         default=300, ge=1, le=1_000_000, description="seconds after which a silent MAC address is forgotten"
     )
+    mac_moves: int = Field(
+        default=5,
+        ge=0,
+        le=1000,
+        description="how often a MAC address may move between members within 10 s. One that moves more is "
+        "there twice, or members are joined outside: for 10 s it is held where it was, and dropped from "
+        "elsewhere as `mac_moves`. 0: any number of times",
+    )
 
 
 class ConnectSection(Section):

@@ -204,6 +204,7 @@ class MacRow(TypedDict):
     mac: str
     member: str
     age_s: float
+    held: bool  # it moved too often, and is dropped from elsewhere
 
 
 class BridgeRow(TypedDict):
@@ -336,6 +337,7 @@ class StatusRow(TypedDict):
     flows: FlowTotals
     upcalls: UpcallTotals
     overload: OverloadRow
+    held_macs: NotRequired[list[MacRow]]  # that moved too often
     troubles: NotRequired[list[str]]  # what is wrong with ports' devices, a sentence each
     icmp: IcmpTotals
     log: dict[str, int]  # lines, by level

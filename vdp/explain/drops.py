@@ -157,6 +157,12 @@ DROPS: Mapping[str, tuple[str, str]] = {
         "A bridge knows the destination behind the port that the frame came from.",
         "Usual on a shared medium. Much of it: a loop, or a MAC address in two places: `vdp bridge macs`.",
     ),
+    "mac_moves": (
+        "Members of a bridge are joined outside, so that what is flooded comes back; or two stations have "
+        "one MAC address (RFC 7432 15.1).",
+        "`vdp bridge macs` says which address is held where, the log between which members it moved: take "
+        "one of them out. Bonds that send by any of their devices want `mac_moves = 0`.",
+    ),
     "link_local": (
         "Spanning tree, LLDP and others of 01:80:c2:00:00:0x, which a bridge never passes on (IEEE 802.1D).",
         "Nothing, unless they should pass: take a `[[connect]]` for that.",

@@ -6,12 +6,14 @@ kept alive by the flows that were traced from it.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vdp.forwarding.flood import Flood
+from vdp.forwarding.mobility import WINDOW_NS, Mobility
 from vdp.links.paths import PathPending
-from vdp.protocols.ethernet import Ethernet, is_group, is_link_local
+from vdp.protocols.ethernet import Ethernet, format_mac, is_group, is_link_local
 
 if TYPE_CHECKING:
     from vdp.datapath import Datapath
@@ -22,6 +24,12 @@ NS = 1_000_000_000
 SPANNING_TREE = b"\x01\x80\xc2\x00\x00\x00"
 #: Addresses that a bridge keeps at most (Linux bounds its table only since 6.8).
 MOST_ADDRESSES = 65536
+#: Moves of an address within ten seconds that are followed (N of RFC 7432 15.1).
+MAC_MOVES = 5
+TOO_MANY_MOVES = (
+    "bridge %s: %s moved more than %d times within %d s, lastly between %s and %s: it is held at %s, "
+    "and dropped from elsewhere.  Are two members joined outside (a loop), or is the address there twice?"
+)
 
 
 @dataclass(slots=True)
@@ -35,12 +43,20 @@ class Station:
 class Bridge:
     """MAC learning between L2 members; `members` are names of ports and links."""
 
-    def __init__(self, datapath: Datapath, name: str, members: tuple[str, ...], ageing_s: int = 300) -> None:
+    def __init__(
+        self,
+        datapath: Datapath,
+        name: str,
+        members: tuple[str, ...],
+        ageing_s: int = 300,
+        mac_moves: int = MAC_MOVES,
+    ) -> None:
         self._datapath = datapath
         self.name = name
         self.members = members
         self.ageing_s = ageing_s
         self.stations: dict[bytes, Station] = {}
+        self.mobility = Mobility(mac_moves)
         #: To its many members, if it has many.
         self.large_flood = Flood(datapath, name)
 
@@ -51,6 +67,10 @@ class Bridge:
         if not is_group(source) and any(source):
             known = self.stations.get(source)
             if known is not None and known.member != member:
+                if self.mobility.is_held(source):
+                    packet.depends(self._tag(source, known.member))
+                    packet.drop("mac_moves")
+                    return
                 # It moved: nothing is cached before that is learned, nor kept after it moved on.
                 packet.uncacheable()
             packet.on_commit(lambda: self._learn_from(packet, source, member, source == destination))
@@ -103,9 +123,11 @@ class Bridge:
             packet.drop("neighbour_failed")
 
     def age(self, now_ns: int) -> None:
-        """Forget who was silent for longer than ageing_s (br_fdb_cleanup)."""
+        """Forget who was silent for longer than ageing_s (br_fdb_cleanup); let go who was held for long."""
         horizon = now_ns - self.ageing_s * NS
         self._drop([mac for mac, station in self.stations.items() if station.heard_ns < horizon])
+        for mac in self.mobility.end(now_ns):
+            self._datapath.invalidate(self._tag(mac, self.stations[mac].member))
 
     def forget(self, member: str) -> None:
         """A member is gone, and who was behind it."""
@@ -113,6 +135,7 @@ class Bridge:
 
     def _drop(self, macs: list[bytes]) -> None:
         for mac in macs:
+            self.mobility.forget(mac)
             self._datapath.invalidate(self._tag(mac, self.stations.pop(mac).member))
 
     def _learn_from(self, packet: Packet, mac: bytes, member: str, is_to_itself: bool) -> None:
@@ -134,8 +157,19 @@ class Bridge:
             station.heard_ns = self._datapath.engine.clock()
             if station.member == member:
                 return
-            before, station.member = station.member, member
+            before, station.member = station.member, self._follow(mac, station, member)
+            if before == station.member:
+                return
         self._datapath.invalidate(self._tag(mac, before))
+
+    def _follow(self, mac: bytes, station: Station, member: str) -> str:
+        """Where an address is that was heard elsewhere: there, or held where it was before all its moves."""
+        home = self.mobility.move(mac, station.member, station.heard_ns)
+        if home is None:
+            return member
+        what = self.name, format_mac(mac), self.mobility.limit, WINDOW_NS // NS, station.member, member, home
+        self._datapath.say(logging.WARNING, ("mac_moves", self.name), TOO_MANY_MOVES, *what)
+        return home
 
     def _hear(self, mac: bytes, member: str, used_ns: int) -> None:
         station = self.stations.get(mac)

@@ -44,6 +44,7 @@ def findings(
         *_plugins(now),
         *_ports(now, found),
         *_links(now, heard or {}, spoke or {}),
+        *_bridges(now),
         *_drops(now, found),
     ]
     return sorted(every, key=lambda finding: finding.severity != "bad")
@@ -141,6 +142,17 @@ def _links(now: Sample, heard: Mapping[str, float], spoke: Mapping[str, float]) 
         if link["err_count"]:
             sentence = f"Routers say that {link['remote']} can not be reached; senders are told so."
             yield Finding("bad", f"link {name}", sentence, show)
+
+
+def _bridges(now: Sample) -> Iterator[Finding]:
+    """Of each bridge one address that moves; there are many where there is a loop."""
+    first = {row["bridge"]: row for row in reversed(now.status.get("held_macs", []))}
+    for name, row in first.items():
+        sentence = (
+            f"{row['mac']} moves to and fro between members, and is held at {row['member']}: are two members "
+            "joined outside, or is it there twice?"
+        )
+        yield Finding("bad", f"bridge {name}", sentence, "vdp bridge macs")
 
 
 def _drops(now: Sample, found: Rates) -> Iterator[Finding]:
