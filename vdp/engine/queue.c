@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-enum { FLUSH_AT = VDP_BATCH, RETRY_NS = 2000000 };
+enum { FLUSH_AT = VDP_BATCH, RETRY_NS = 3000000 };
 
 void vdp_queue_count_drop(struct vdp_queue *queue, struct vdp_packet *packet, uint32_t reason)
 {

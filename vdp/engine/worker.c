@@ -19,6 +19,7 @@
 enum {
     EVENTS = 64,
     CELL_ROUNDS = VDP_MAX_DEPTH + 2,
+    TICK_NS = 1000000, /* what epoll_wait waits in: what is due within one is due */
     BATCH_BYTES = 256 * 1024, /* what of a batch stays in a core's own cache */
     LEAST_BATCH = 4,
     NS_IN_US = 1000
@@ -350,7 +351,7 @@ int vdp_worker_iterate(struct vdp_worker *worker, bool waits)
         else if (read(worker->wake_fd, &drained, sizeof drained) < 0)
             continue;
     }
-    if (worker->retry_ns && worker->resumed_ns >= worker->retry_ns)
+    if (worker->retry_ns && worker->resumed_ns + TICK_NS >= worker->retry_ns)
         retry(worker);
     if (atomic_load(&worker->attention))
         received += receive_memory(worker);
