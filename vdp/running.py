@@ -208,7 +208,11 @@ class Running:
         return port
 
     def _say_ring(self, port: Port) -> None:
-        if port.type is PortType.PACKET and not self.datapath.engine.port_stats(port.number).rx_ring:
+        if (
+            port.opened is not None
+            and port.type is PortType.PACKET
+            and not self.datapath.engine.port_stats(port.number).rx_ring
+        ):
             log.info("port %s: the kernel gives no receive ring, it receives by system calls", port.name)
 
     async def close_port(self, name: str) -> None:
