@@ -20,8 +20,9 @@ from pathlib import Path
 
 from tests.lab import REPOSITORY, Daemon, Host, Lab, LabError, wait_for
 
-#: systemd's RestartSec when nothing is said.
-RESTART_S = 0.1
+#: As the unit says it: milliseconds.
+_UNIT = REPOSITORY / "etc" / "systemd" / "vdp.service"
+RESTART_S = int(_UNIT.read_text().split("RestartSec=")[1].split("ms")[0]) / 1000
 _HIGH = 500
 
 
@@ -241,7 +242,16 @@ class ServiceManager:
 def serve(
     lab: Lab, host: Host, configuration: str, *, restart_s: float = RESTART_S, watchdog_s: float = 0.0
 ) -> tuple[ServiceManager, Daemon]:
-    """Run `vdp -c FILE` in the host as a service; it ends with the laboratory."""
+    """Run `vdp -c FILE` in the host as a service until it is ready; it ends with the laboratory."""
+    manager, daemon = service(lab, host, configuration, restart_s=restart_s, watchdog_s=watchdog_s)
+    manager.wait_ready(1)
+    return manager, daemon
+
+
+def service(
+    lab: Lab, host: Host, configuration: str, *, restart_s: float = RESTART_S, watchdog_s: float = 0.0
+) -> tuple[ServiceManager, Daemon]:
+    """The same, and nobody waits for it."""
     number = f"{id(configuration):x}"
     socket_path, file = lab.folder / f"{number}.sock", lab.folder / f"{number}.toml"
     file.write_text(f'{configuration}\n[control]\nsocket = "{socket_path}"\n')
@@ -254,7 +264,6 @@ def serve(
     daemon = Daemon(host, manager, socket_path)  # type: ignore[arg-type]
     lab.adopt(manager)  # type: ignore[arg-type]
     manager.start()
-    manager.wait_ready(1)
     return manager, daemon
 
 

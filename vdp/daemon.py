@@ -163,7 +163,9 @@ class Daemon:
             undo.callback(self._notify.close)
             undo.callback(self._engine.close)
             undo.push_async_callback(self._system.close)
-            self.datapath.limit.words = LastWords(self._store)
+            words = self.datapath.limit.words = LastWords(self._store)
+            if not await self._is_asked_to_begin(words):
+                return
             self._plugins.register(self.datapath, strict=self._is_strict)
             self._blame(self.datapath.limit.words.culprit)
             self._check_kinds()
@@ -212,6 +214,7 @@ class Daemon:
                 gc.set_threshold(COLLECT_AFTER)
                 gc.enable()
                 log.info("ready")
+                words.ready()
                 ports, links = len(self.datapath.ports), len(self.datapath.links)
                 self._notify.tell("READY=1", f"STATUS={ports} ports, {links} links")
                 await self._stopping.wait()
@@ -222,6 +225,19 @@ class Daemon:
             log.info("stopping")
 
     # -- up -------------------------------------------------------------------------------
+
+    async def _is_asked_to_begin(self, words: LastWords) -> bool:
+        """Not too soon after processes that failed to start; false: told to stop meanwhile."""
+        if words.failed_starts:
+            log.warning(
+                "starts that failed in a row: %d, see above; the next begins in %.1f s",
+                words.failed_starts, words.patience_s,
+            )  # fmt: skip
+            self._notify.tell(f"STATUS=waits {words.patience_s:.1f} s, failed starts: {words.failed_starts}")
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), words.patience_s)
+            words.ready()
+        return not self._stopping.is_set()
 
     def _check_kinds(self) -> None:
         """A link whose plugin failed to register can not be made: nothing is opened for the others."""

@@ -1,13 +1,15 @@
-"""Which plugin's handler ran when the process ended: known to the next process, which asks it less.
+"""How processes before this one ended: which plugin's handler ran then, and who was never ready.
 
 What takes the whole process with it (a crash in a library, a call that never returns, until the
 service manager ends the process) can be neither caught nor interrupted.  So the name of the handler
 that runs stands in a memory file that the service manager keeps (vdp.service.FdStore).
 
     | the handler that runs: list, owner, name | who ended the process before | how often in a row |
+    | how many processes in a row ended before they were ready |
 
 The first time it is passed over for a second, as it may have been chance; then for a minute,
-two, … (vdp.quarantine.Conduct).
+two, … (vdp.quarantine.Conduct).  A process that follows on such as never were ready waits before
+it begins, longer each time.
 """
 
 from __future__ import annotations
@@ -26,6 +28,9 @@ SIZE = 256
 NAME = "last words"
 #: Whose handlers are not passed over, and ask the others.
 OWNER = "vdp"
+_FAILED_STARTS = 2 * SIZE + 1
+#: What is waited after one failed start, and at most.
+PATIENCE_S, MOST_PATIENCE_S = 0.2, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,8 @@ class LastWords:
         self._now = bytes(SIZE)
         #: Who ended the process before this one.
         self.culprit: Culprit | None = None
+        #: Processes in a row that ended before they were ready.
+        self.failed_starts = 0
         if store is None or not store.is_there:
             return
         kept = store.take(NAME)
@@ -63,6 +70,18 @@ class LastWords:
         finally:
             os.close(fd)
         self._judge(self._memory)
+        self.failed_starts = self._memory[_FAILED_STARTS]
+        self._memory[_FAILED_STARTS] = min(self.failed_starts + 1, 255)
+
+    @property
+    def patience_s(self) -> float:
+        """How long to wait before what may fail again is begun."""
+        return min(PATIENCE_S * 2 ** (self.failed_starts - 1), MOST_PATIENCE_S) if self.failed_starts else 0.0
+
+    def ready(self) -> None:
+        """This process did not fail to start."""
+        if self._memory is not None:
+            self._memory[_FAILED_STARTS] = 0
 
     def begin(self, registered: Registered) -> bytes:
         """It runs from now on; what `end` wants to have."""
