@@ -126,12 +126,27 @@ static struct vdp_action take_action(struct input *in, uint32_t i, uint32_t coun
     return a;
 }
 
+/* Let the engine do what there is to do, and take what came out: whether anything did. */
+static bool settle(struct vdp_engine *engine, const uint32_t ports[2])
+{
+    static uint8_t sent[VDP_MAX_LENGTH];
+    struct vdp_upcall upcall;
+    bool came = false;
+    while (vdp_engine_poll(engine) > 0 || vdp_upcall_take(engine, 0, &upcall, 1) == 1) {
+        struct vdp_resolution resolution = {.token = upcall.token, .kind = VDP_RESOLVE_CONSUME};
+        (void)vdp_upcall_resolve(engine, 0, &resolution, 1);
+    }
+    for (uint32_t i = 0; i < 2; i++)
+        while (vdp_memory_collect(engine, ports[i], sent, sizeof sent, NULL, NULL) >= 0)
+            came = true;
+    return came;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     static struct vdp_engine *engine;
     static uint32_t ports[2];
     static struct frame frame;
-    static uint8_t sent[VDP_MAX_LENGTH];
     struct vdp_action actions[ACTIONS_MOST];
     uint8_t blob[BLOB_MOST];
     struct input in = {bytes, size};
@@ -157,15 +172,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
     frame_any(&in, &frame);
     int result = vdp_packet_execute(engine, 0, ports[frame.type], frame.bytes, frame.length, NULL, &program);
     LAW((result == 0) == is_taken);
-    struct vdp_upcall upcall;
-    while (vdp_engine_poll(engine) > 0 || vdp_upcall_take(engine, 0, &upcall, 1) == 1) {
-        struct vdp_resolution resolution = {.token = upcall.token, .kind = VDP_RESOLVE_CONSUME};
-        (void)vdp_upcall_resolve(engine, 0, &resolution, 1);
-    }
+    while (settle(engine, ports)) /* what waited for room goes out when some was taken */
+        continue;
     for (uint32_t i = 0; i < 2; i++) {
         struct vdp_port_stats s;
-        while (vdp_memory_collect(engine, ports[i], sent, sizeof sent, NULL, NULL) >= 0)
-            continue;
         LAW(vdp_port_read(engine, ports[i], &s) == 0 && s.held == 0);
         origin_balances(&s);
         output_balances(&s, false);
