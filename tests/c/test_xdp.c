@@ -103,15 +103,15 @@ static void test_what_the_kernel_has_not_taken_waits_in_line(void **state)
 {
     struct kernel *kernel = *state;
     offer_frames(kernel, 0, 10, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(stats_of(kernel)->tx_packets, 0);
     for (int64_t i = 0; i < 4; i++)
         assert_int_equal(take(kernel), i);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(stats_of(kernel)->tx_packets, 4);
     assert_int_equal(stats_of(kernel)->tx_queued, 6);
     offer_frames(kernel, 10, 5, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     for (int64_t i = 4; i < 15; i++) /* in order, and each once */
         assert_int_equal(take(kernel), i);
     assert_int_equal(flush_line(kernel), 0);
@@ -141,19 +141,19 @@ static void test_places_that_are_not_out_yet_are_not_used_again(void **state)
 {
     struct kernel *kernel = *state;
     offer_frames(kernel, 0, VDP_XDP_FRAMES, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     for (int64_t i = 0; i < VDP_XDP_FRAMES; i++)
         assert_int_equal(take(kernel), i);
     kernel->completed[0] -= VDP_XDP_FRAMES; /* they are on their way out */
     offer_frames(kernel, VDP_XDP_FRAMES, 2, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(stats_of(kernel)->tx_packets, VDP_XDP_FRAMES);
     assert_int_equal(kernel->sending[0], VDP_XDP_FRAMES);
     kernel->completed[0] += 1;
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(kernel->sending[0], VDP_XDP_FRAMES + 1);
     kernel->completed[0] += VDP_XDP_FRAMES - 1;
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(take(kernel), VDP_XDP_FRAMES);
     assert_int_equal(take(kernel), VDP_XDP_FRAMES + 1);
     assert_int_equal(flush_line(kernel), 0);
@@ -164,23 +164,23 @@ static void test_what_the_line_lost_is_not_sent(void **state)
     struct kernel *kernel = *state;
     struct vdp_queue *queue = fixture_queue(kernel->fixture);
     offer_frames(kernel, 0, 8, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(take(kernel), 0);
     vdp_queue_clear(&kernel->fixture->worker, queue, VDP_REASON_tx_error);
     assert_int_equal(queue->given, 0);
     offer_frames(kernel, 8, 2, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     for (int i = 1; i < 8; i++)
         assert_int_equal(take(kernel), -1);
     assert_int_equal(take(kernel), 8);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(take(kernel), 9);
     assert_int_equal(flush_line(kernel), 0);
     assert_int_equal(stats_of(kernel)->tx_packets, 2);
     assert_int_equal(stats_of(kernel)->tx_dropped, 8);
     /* No place is lost by that. */
     offer_frames(kernel, 10, VDP_XDP_FRAMES, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(kernel->sending[0] - kernel->sending[1], VDP_XDP_FRAMES);
 }
 
@@ -189,7 +189,7 @@ static void test_what_it_took_meanwhile_has_its_place_until_it_is_out(void **sta
 {
     struct kernel *kernel = *state;
     offer_frames(kernel, 0, 8, 60);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     for (int64_t i = 0; i < 5; i++)
         assert_int_equal(take(kernel), i);
     vdp_queue_clear(&kernel->fixture->worker, fixture_queue(kernel->fixture), VDP_REASON_tx_error);
@@ -216,11 +216,11 @@ static void test_a_frame_that_does_not_fit_is_told_so_in_its_turn(void **state)
     offer_frames(kernel, 2, 1, FRAME_SIZE + 1);
     offer_frames(kernel, 3, 1, FRAME_SIZE);
     offer_frames(kernel, 4, 1, 13);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(kernel->sending[0], 2);
     assert_int_equal(take(kernel), 0);
     assert_int_equal(take(kernel), 1);
-    assert_int_equal(flush_line(kernel), -ENOBUFS);
+    assert_int_equal(flush_line(kernel), -EBUSY);
     assert_int_equal(fixture_drops(kernel->fixture, VDP_REASON_mtu_exceeded), 1);
     assert_int_equal(take(kernel), 3);
     assert_int_equal(flush_line(kernel), 0);

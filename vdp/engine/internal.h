@@ -104,8 +104,9 @@ static inline struct vdp_packet *vdp_list_take(struct vdp_packet_list *list)
  *   vdp_queue_fail): EBADFD, EBADF, ENODEV, ENETDOWN, ENXIO, EIO.
  * flush: send what waits in queue->tx, oldest first, to queue->tx_fd.  What was sent:
  *   vdp_queue_sent.  What the kernel refuses for itself: vdp_queue_drop(tx_error).  On
- *   EAGAIN leave the rest and return it: the core arms EPOLLOUT.  Likewise ENOBUFS: it
- *   tries again in a while, for no event tells of a device's room.
+ *   EAGAIN leave the rest and return it: the core arms EPOLLOUT.  Likewise ENOBUFS (a
+ *   queueing discipline is full) and EBUSY (the device is): no event tells of their room, so
+ *   the core tries again, in some milliseconds and some ten microseconds.
  *   Another -errno: the port has failed.  0 otherwise.
  * open, close (either may be NULL): the kind's own state in port->state; called on the
  *   control thread while no worker knows the port.

@@ -4,7 +4,7 @@
  *   ring:       | taken … | waiting        |        as many; they leave the line when taken
  *
  * So a packet counts as sent when the kernel has taken it, and what waits is tried again with
- * the line, in a while: poll tells of room in the ring, never of the device's (xsk_poll). */
+ * the line, soon: poll tells of room in the ring, never of the device's (xsk_poll). */
 #include "xdp.h"
 
 #include "offload.h"
@@ -66,7 +66,7 @@ int vdp_xdp_flush(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp
         if (result == 0) {
             fill(xdp, queue);
             if (queue->given == 0) /* all places are on their way out */
-                return -ENOBUFS;
+                return -EBUSY;
             result = vdp_xdp_send(xdp, queue->tx_fd, &taken);
             settle(worker, queue, taken, result);
         }
@@ -75,5 +75,5 @@ int vdp_xdp_flush(struct vdp_worker *worker, struct vdp_queue *queue, struct vdp
         else if (result < 0 && result != -ENOBUFS)
             result = give_up(worker, queue, xdp, result);
     }
-    return result;
+    return result == -ENOBUFS ? -EBUSY : result;
 }

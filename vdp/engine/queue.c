@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 
-enum { FLUSH_AT = VDP_BATCH, RETRY_NS = 3000000 };
+enum { FLUSH_AT = VDP_BATCH, RETRY_NS = 3000000, RETRY_SOON_NS = 50000 };
 
 void vdp_queue_count_drop(struct vdp_queue *queue, struct vdp_packet *packet, uint32_t reason)
 {
@@ -200,14 +200,19 @@ static void set_blocked(struct vdp_worker *worker, struct vdp_queue *queue, bool
     queue->blocked = blocked;
 }
 
-/* Tried again when the descriptor is writable, or, where it is and the device has no room all the
- * same (ENOBUFS: a full queueing discipline), in a while. */
-static void wait_for_room(struct vdp_worker *worker, struct vdp_queue *queue, bool no_room)
+/* Tried again when the descriptor is writable, or, where it is and there is no room all the same, in
+ * a while: a full queueing discipline (ENOBUFS) empties at the pace that it was made for, a full device
+ * (EBUSY) at its line's, and should not run dry. */
+static void wait_for_room(struct vdp_worker *worker, struct vdp_queue *queue, int result)
 {
+    bool no_room = result != -EAGAIN;
     if (queue->tx_fd < 0)
         return;
-    if (no_room && !worker->retry_ns)
-        worker->retry_ns = vdp_monotonic_ns() + RETRY_NS;
+    if (no_room) {
+        uint64_t due = vdp_monotonic_ns() + (result == -EBUSY ? RETRY_SOON_NS : RETRY_NS);
+        if (!worker->retry_ns || due < worker->retry_ns)
+            worker->retry_ns = due;
+    }
     if (queue->blocked && queue->no_room == no_room)
         return;
     set_blocked(worker, queue, true);
@@ -224,8 +229,8 @@ void vdp_queue_flush(struct vdp_worker *worker, struct vdp_queue *queue)
     int result = queue->port->ops->flush(worker, queue);
     vdp_stage_count(worker, queue->stats.tx_packets - sent);
     (void)vdp_stage_enter(worker, before);
-    if (result == -EAGAIN || result == -ENOBUFS) {
-        wait_for_room(worker, queue, result == -ENOBUFS);
+    if (result == -EAGAIN || result == -ENOBUFS || result == -EBUSY) {
+        wait_for_room(worker, queue, result);
     } else if (result < 0) {
         vdp_queue_fail(worker, queue, -result);
     } else if (queue->blocked) {
