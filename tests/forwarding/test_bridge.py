@@ -143,6 +143,29 @@ def test_a_station_that_moves_too_often_is_held_where_it_was(plane: Plane) -> No
     assert reached(plane) == {"p1": 1}, "at home it speaks as ever"
 
 
+def test_a_station_that_is_held_floods_nothing(plane: Plane) -> None:
+    """It may be behind the loop itself: two cables to one switch.  Each frame would come back to its home."""
+    moved_too_often(plane)
+    for _ in range(3):
+        plane.send("p2", frame(MAC_B, TO_ALL))
+    assert reached(plane) == {}
+    assert plane.drops("p2") == {"mac_moves": 3}
+
+
+def test_no_station_is_held_where_it_can_not_be_any_more(plane: Plane) -> None:
+    plane.port("p4", L2)
+    plane.datapath.forwarding.change_bridge("br0", ("p1", "p2", "p3", "p4"), 300, 5)
+    for member in ("p4", "p3"):
+        plane.send(member, frame(MAC_B, TO_ALL))
+    plane.datapath.forwarding.change_bridge("br0", ("p1", "p2", "p3"), 300, 5)
+    plane.datapath.revalidate()
+    for member in ("p2", "p3", "p2", "p3", "p2", "p3"):
+        plane.send(member, frame(MAC_B, TO_ALL))
+    reached(plane, "p1", "p2", "p3", "p4")
+    plane.send("p1", frame(MAC_A, MAC_B))
+    assert reached(plane, "p1", "p2", "p3", "p4") == {"p3": 1}
+
+
 def test_a_station_that_was_held_may_move_again_later(plane: Plane) -> None:
     moved_too_often(plane)
     plane.send("p3", frame(MAC_B, TO_ALL))
@@ -165,8 +188,18 @@ def test_moves_that_are_far_apart_do_not_count(plane: Plane) -> None:
 
 
 def test_a_bridge_may_be_told_to_follow_every_move(plane: Plane) -> None:
-    plane.datapath.forwarding.change_bridge("br0", ("p1", "p2", "p3"), 300, mac_moves=0)
+    plane.datapath.forwarding.change_bridge("br0", ("p1", "p2", "p3"), 300, 0)
     moved_too_often(plane)
+    plane.send("p3", frame(MAC_B, TO_ALL))
+    assert reached(plane) == {"p1": 1, "p2": 1}
+
+
+def test_who_is_held_is_let_go_when_another_number_of_moves_is_allowed(plane: Plane) -> None:
+    moved_too_often(plane)
+    plane.send("p3", frame(MAC_B, TO_ALL))
+    assert reached(plane) == {}
+    plane.datapath.forwarding.change_bridge("br0", ("p1", "p2", "p3"), 300, 20)
+    plane.datapath.revalidate()
     plane.send("p3", frame(MAC_B, TO_ALL))
     assert reached(plane) == {"p1": 1, "p2": 1}
 
@@ -333,7 +366,7 @@ def test_members_change_and_what_was_learned_of_the_others_stays(plane: Plane) -
     plane.send("p1", frame(MAC_A, MAC_B))
     reached(plane)
     forwarding, upcalls = plane.datapath.forwarding, plane.upcalls
-    forwarding.change_bridge("br0", ("p1", "p2", "p4"), 60)
+    forwarding.change_bridge("br0", ("p1", "p2", "p4"), 60, 5)
     plane.datapath.revalidate()
     assert set(forwarding.bridges["br0"].stations) == {MAC_A, MAC_B}
     plane.send("p1", frame(MAC_A, MAC_B))
@@ -343,7 +376,7 @@ def test_members_change_and_what_was_learned_of_the_others_stays(plane: Plane) -
     assert plane.upcalls == upcalls
     plane.send("p3", frame(MAC_A, TO_ALL))
     assert plane.drops("p3") == {"no_forwarding": 1}
-    forwarding.change_bridge("br0", ("p2", "p4"), 60)
+    forwarding.change_bridge("br0", ("p2", "p4"), 60, 5)
     plane.datapath.revalidate()
     assert set(forwarding.bridges["br0"].stations) == {MAC_B}
     plane.send("p2", frame(MAC_B, MAC_A))

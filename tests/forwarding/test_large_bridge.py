@@ -128,15 +128,15 @@ def test_members_can_be_exchanged(plane: Plane) -> None:
     forwarding = plane.datapath.forwarding
     plane.send("p1", frame(MAC_A))
     plane.received("underlay")
-    forwarding.change_bridge("br0", ("p1", *TUNNELS[:20]), 300)
+    forwarding.change_bridge("br0", ("p1", *TUNNELS[:20]), 300, 5)
     plane.send("p1", frame(MAC_A))
     assert keys(plane) == list(range(20))
     assert len(forwarding.outlets) == 21
-    forwarding.change_bridge("br0", ("p1", *TUNNELS[:MOST_CLONES]), 300)
+    forwarding.change_bridge("br0", ("p1", *TUNNELS[:MOST_CLONES]), 300, 5)
     plane.send("p1", frame(MAC_A))
     assert keys(plane) == list(range(MOST_CLONES))
     assert forwarding.outlets == {}
-    forwarding.change_bridge("br0", ("p1", *TUNNELS), 300)
+    forwarding.change_bridge("br0", ("p1", *TUNNELS), 300, 5)
     plane.send("p1", frame(MAC_A))
     assert keys(plane) == list(range(COUNT))
 

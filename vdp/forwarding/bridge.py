@@ -80,7 +80,9 @@ class Bridge:
             packet.drop("link_local")
             return
         towards = None if is_group(destination) else self.member_of(packet, destination)
-        if towards is None:
+        if towards is None and self.mobility.is_held(source):
+            packet.drop("mac_moves")
+        elif towards is None:
             self.flood(packet, member)
         elif towards == member:
             packet.drop("same_port")
@@ -131,7 +133,17 @@ class Bridge:
 
     def forget(self, member: str) -> None:
         """A member is gone, and who was behind it."""
+        self.mobility.leave(member)
         self._drop([mac for mac, station in self.stations.items() if station.member == member])
+
+    def limit_moves(self, limit: int) -> None:
+        """Another number of moves is followed; who is held is let go."""
+        if limit == self.mobility.limit:
+            return
+        self.mobility.limit = limit
+        for mac in self.mobility.held():
+            self.mobility.forget(mac)
+            self._datapath.invalidate(self._tag(mac, self.stations[mac].member))
 
     def _drop(self, macs: list[bytes]) -> None:
         for mac in macs:
@@ -158,8 +170,6 @@ class Bridge:
             if station.member == member:
                 return
             before, station.member = station.member, self._follow(mac, station, member)
-            if before == station.member:
-                return
         self._datapath.invalidate(self._tag(mac, before))
 
     def _follow(self, mac: bytes, station: Station, member: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vdp.config.rules import Drop, Flood, Normal, Output, PluginAction, RuleAction
-from vdp.forwarding.bridge import MAC_MOVES, Bridge
+from vdp.forwarding.bridge import Bridge
 from vdp.forwarding.plugin_actions import PluginActions
 from vdp.forwarding.routes import RouteTable
 from vdp.forwarding.rules import Fields, Rule
@@ -54,13 +54,11 @@ class Forwarding:
             self._datapath.invalidate(("member", member))
         bridge.large_flood.follow(())
 
-    def change_bridge(
-        self, name: str, members: tuple[str, ...], ageing_s: int, mac_moves: int = MAC_MOVES
-    ) -> None:
+    def change_bridge(self, name: str, members: tuple[str, ...], ageing_s: int, mac_moves: int) -> None:
         """Other members for a bridge; what it learned of those that stay, it knows."""
         bridge = self.bridges[name]
         before, bridge.members, bridge.ageing_s = bridge.members, members, ageing_s
-        bridge.mobility.limit = mac_moves
+        bridge.limit_moves(mac_moves)
         for member in before:
             if member not in members:
                 del self._bridge_of[member]

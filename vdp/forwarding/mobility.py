@@ -3,7 +3,8 @@
 One that moves once has moved.  One that moves again and again is there twice, or two members
 are joined outside, and what is flooded comes back.  Following it has every frame decided
 anew, in Python, and keeps the loop alive.  So it is held for a while where it was before all
-that, and frames of it from elsewhere are dropped.
+that, and frames of it from elsewhere are dropped; from there it is not flooded either, for the loop may
+be behind that member.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ class Mobility:
     def forget(self, mac: bytes) -> None:
         """It is no longer known where it is."""
         self._moves.pop(mac, None)
+
+    def leave(self, member: str) -> None:
+        """The member is gone: nobody is held there, nor will be."""
+        for mac in [mac for mac, moves in self._moves.items() if moves.home == member]:
+            del self._moves[mac]
 
     def end(self, now_ns: int) -> list[bytes]:
         """Those whose time is over count from the beginning; returned are they that were held."""
