@@ -61,6 +61,25 @@ static void test_datagrams_pass_without_ending_a_merge(void **state)
     EXPECT(fixture, 200, 77);
 }
 
+static void test_nothing_of_a_flow_is_merged_past_another_ip_header(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 8; i++) {
+        struct fixture *fixture = fixture_for_cell();
+        struct shape first = plain_shape(i & 1 ? 4 : 6);
+        bool is_first_longer = first.version == 6 && i & 4; /* IPv4 options are not joined */
+        first.udp = i & 2;
+        first.ip_options = is_first_longer ? 8 : 0;
+        struct shape second = next_of(first), between = first;
+        between.ip_options = is_first_longer ? 0 : 8;
+        between.size = 77;
+        offer(fixture, &first);
+        offer(fixture, &between);
+        offer(fixture, &second);
+        EXPECT(fixture, 100, 77, 100);
+    }
+}
+
 static void test_flows_merge_side_by_side(void **state)
 {
     struct fixture *fixture = fixture_for_cell();
@@ -355,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_super_packet_passes_in_order),
         cmocka_unit_test(test_nothing_is_merged_past_a_fragment),
         cmocka_unit_test(test_datagrams_pass_without_ending_a_merge),
+        cmocka_unit_test(test_nothing_of_a_flow_is_merged_past_another_ip_header),
         cmocka_unit_test(test_flows_merge_side_by_side),
         cmocka_unit_test(test_ninth_flow_makes_room),
         cmocka_unit_test(test_at_most_64_segments_merge),

@@ -298,6 +298,31 @@ def test_an_ipv6_fragment_is_not_joined(coalesce: Coalescer) -> None:
     assert [packet.data for packet in coalesce(*packets)] == packets
 
 
+BETWEEN: dict[str, list[bytes]] = {
+    "ipv4_options": [
+        segment4(b"a", 0, id=1),
+        segment4(B, 50, id=1, ip_options=b"\1" * 40),
+        segment4(b"c", 1, id=2),
+    ],
+    "extension": [
+        segment6(b"a", 0),
+        segment6(B, 50, next_header=60, extensions=b"\x06\0\1\4" + bytes(4)),
+        segment6(b"c", 1),
+    ],
+    "no_extension": [
+        segment6(A, 0, next_header=60, extensions=b"\x06\0\1\4" + bytes(4)),
+        segment6(b"b", 50),
+        segment6(B, 100, next_header=60, extensions=b"\x06\0\1\4" + bytes(4)),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_nothing_of_a_flow_is_joined_past_another_ip_header(coalesce: Coalescer, name: str) -> None:
+    packets = BETWEEN[name]
+    assert [packet.data for packet in coalesce(*packets)] == packets
+
+
 @pytest.mark.conformance("F6")
 def test_a_super_packet_grows_no_longer_than_ip_can_say(coalesce: Coalescer) -> None:
     sizes = [1448] * 46

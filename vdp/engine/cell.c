@@ -54,15 +54,16 @@ static uint32_t addresses_size(const struct vdp_headers *at)
     return at->version == 4 ? 8 : 32;
 }
 
-/* One flow: the bytes before IP, the addresses, the ports and the metadata are equal. */
+/* One flow: the bytes before IP, the addresses, the ports and the metadata are equal.  Where the
+ * ports are may differ: with IP options or an extension header a packet is still of its flow. */
 static bool same_flow(const struct open_flow *flow, const struct vdp_packet *packet,
                       const struct candidate *candidate)
 {
     const struct vdp_packet *head = flow->head;
     const struct vdp_headers *at = &candidate->at;
     return head != NULL && flow->at.protocol == at->protocol &&
-           flow->at.transport == at->transport && /* the ports differ first */
-           memcmp(head->data + at->transport, packet->data + at->transport, 4) == 0 &&
+           /* the ports differ first */
+           memcmp(head->data + flow->at.transport, packet->data + at->transport, 4) == 0 &&
            flow->at.network == at->network && flow->at.version == at->version &&
            memcmp(addresses_of(head, at), addresses_of(packet, at), addresses_size(at)) == 0 &&
            memcmp(head->data, packet->data, at->network) == 0 &&
@@ -181,7 +182,8 @@ static bool follows(struct open_flow *flow, const struct vdp_packet *packet,
     const struct vdp_headers *at = &flow->at;
     const uint8_t *first = head->data + at->network;
     const uint8_t *next = packet->data + at->network;
-    if (candidate->size > flow->gso_size || is_full(flow, candidate->size))
+    if (candidate->at.transport != at->transport || candidate->size > flow->gso_size ||
+        is_full(flow, candidate->size))
         return false;
     return (at->protocol == VDP_UDP ||
             tcp_follows(flow, head->data + at->transport, packet->data + at->transport, candidate)) &&

@@ -109,7 +109,8 @@ class Cell:
         first = held.headers
         payload = headers.end - headers.payload
         return (
-            payload <= held.size
+            headers.transport == first.transport
+            and payload <= held.size
             and held.joined < SEGMENTS_MOST
             and len(held.packet.data) - first.network + payload <= LENGTH_MOST
             and same_headers(held.packet, packet, headers)
@@ -155,8 +156,8 @@ def flow_of(packet: Packet, headers: Headers) -> bytes:
     data, at = packet.data, headers.network
     addresses = data[at + 12 : at + 20] if headers.version == 4 else data[at + 8 : at + 40]
     ports = data[headers.transport : headers.transport + 4]
-    where = bytes([headers.version, headers.protocol, headers.transport - at & 0xFF])
-    return bytes(packet.meta + data[:at] + where + addresses + ports)
+    sort = bytes([headers.version, headers.protocol])
+    return bytes(packet.meta + data[:at] + sort + addresses + ports)
 
 
 def is_candidate(packet: Packet, headers: Headers) -> bool:
