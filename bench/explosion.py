@@ -24,7 +24,7 @@ from typing import Any
 from bench import processors, score
 from bench.packets import contenders
 from bench.program import need, program
-from bench.rounds import Figures, Rounds, Target, add_options, collect, show
+from bench.rounds import Figures, Rounds, Target, add_options, collect, show, tell
 from bench.site import CONFIGURATION, FRESH, HERE, OUTER_SIZE, THERE, Site
 from tests.lab import Host, Lab
 from vdp.testing.builders import ethernet, ipv4, udp
@@ -101,13 +101,17 @@ def run(arguments: argparse.Namespace) -> int:
     share = found.ratio("vdp_attacked", "vdp_alone")
     targets = {
         "victim_rate": Target(share, 0.8, at_least=True),
-        "masks_of_the_port": Target(found.median("vdp_masks"), 16),
-        "victim_new_flow_p99_us": Target(found.median("vdp_p99_us"), 50_000),
-        "victim_new_flows_lost": Target(found.median("vdp_lost"), 0),
+        "masks_of_the_port": Target(found.most("vdp_masks"), 16),
+        "victim_new_flow_p99_us": Target(found.most("vdp_p99_us"), 50_000),
+        "victim_new_flows_lost": Target(found.most("vdp_lost"), 0),
     }
     detail = {name: round(value, 2) for name, value in found.medians().items()}
-    if arguments.rounds >= score.ROUNDS:
-        score.record("overload", "R8", share, **detail)
+    is_long = arguments.seconds >= score.SECONDS and arguments.warm >= WARM_S
+    if arguments.rounds >= score.ROUNDS and is_long:
+        score.record("overload", "R8", share, targets, **detail)
+    else:
+        owed = f"{score.ROUNDS} rounds of {score.SECONDS:g} s, after {WARM_S:g} s of the attack, are owed"
+        tell(f"not kept for the score: {owed}")
     return show(arguments, found.medians(2), targets, _table(found, names))
 
 

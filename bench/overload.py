@@ -4,13 +4,16 @@ First the most that it forwards with next to no loss is found (`sustained`), of 
 GRE with checksums, then three times as much is offered, by a processor of the sender's own, while
 vdp shares the other one.  Meanwhile ARP requests and neighbour
 solicitations pass through the tunnel, 100 a second each, and the daemon is asked how it is.
-Beside its own rate what counts is that there is no livelock: work spent on what is lost anyway.
+Beside its own rate what counts is that there is no livelock: work spent on what is lost anyway.  The flood
+lasts for longer than steps of the ladder (vdp.overload) take to be taken, and is followed by a
+wait until they are undone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -32,12 +35,17 @@ ARP, IP6 = 0x0806, 0x86DD
 _DATA = ethernet(bytes(46), to=THERE, origin=HERE, ethertype=STEADY)
 #: Programs that vdp shares its processor with, so that the other one can make three times as much.
 NEIGHBOURS = 2
+#: Seconds: `admission` is taken after three; and within which steps have to be undone again.
+FLOOD_S, UNDONE_S = 8.0, 60.0
 BROADCAST, GROUP = "ff:ff:ff:ff:ff:ff", "33:33:ff:00:00:02"
 
 
 def add_command(commands: Any) -> None:
     parser = commands.add_parser("overload", help="goodput, ARP and answers at three times the rate")
     add_options(parser)
+    parser.add_argument(
+        "--flood", type=float, default=FLOOD_S, help=f"seconds of the flood (default {FLOOD_S:g})"
+    )
     parser.set_defaults(run=run, needs_root=True)
 
 
@@ -58,21 +66,58 @@ def run(arguments: argparse.Namespace) -> int:
         sustained = _sustained(site, sending, min(0.5, arguments.seconds))
         tell(f"sustained: {sustained:.0f} frames a second")
         found = collect(
-            {"overload": _overload(site, sustained, sending, arguments.seconds)}, arguments.rounds
+            {"overload": _overload(site, sustained, sending, arguments.seconds, arguments.flood)},
+            arguments.rounds,
         )
-        steps = site.daemon.ask("status")["overload"]["steps"] if site.daemon else []
+        steps = _status(site)["overload"]["steps"]
     share = found.ratio("goodput", "most")
     targets = {
         "offered_times": Target(found.median("times"), 0.9 * TIMES, at_least=True),
         "goodput_at_3_times": Target(share, 0.9, at_least=True),
-        "control_lost_percent": Target(found.median("control_lost"), 1),
-        "answer_ms": Target(found.median("answer_ms"), 500),
+        "control_lost_percent": Target(found.most("control_lost"), 1),
+        "answer_ms": Target(found.most("answer_ms"), 500),
     }
     taken = {step["step"]: step["count"] for step in steps}
-    detail = {"sustained_pps": round(sustained), **found.medians(1), "steps_taken": taken}
-    if arguments.rounds >= score.ROUNDS and targets["offered_times"].is_met:
-        score.record("overload", "R14", share, **detail)
-    return show(arguments, found.medians(2) | {"steps_taken": taken}, targets, _table(found, sustained))
+    detail = {"sustained_pps": round(sustained), **found.medians(1), "ladder": _ladder(taken, found)}
+    is_long = arguments.seconds >= score.SECONDS and arguments.flood >= FLOOD_S
+    if arguments.rounds < score.ROUNDS or not is_long:
+        owed = f"{score.ROUNDS} rounds of {score.SECONDS:g} s, floods of {FLOOD_S:g} s, are owed"
+        tell(f"not kept for the score: {owed}")
+    elif not targets["offered_times"].is_met:
+        missed = targets["offered_times"].text()
+        tell(f"not kept for the score: three times the rate was not offered, {missed}")
+    else:
+        score.record("overload", "R14", share, targets, **detail)
+    return show(
+        arguments, found.medians(2) | {"steps_taken": taken}, targets, _table(found, sustained, taken)
+    )
+
+
+def _ladder(taken: dict[str, int], found: Rounds) -> str:
+    """What vdp did without, and when no more."""
+    steps = [f"{name} {count} times" for name, count in taken.items() if count]
+    if steps:
+        return f"taken: {', '.join(steps)}; all undone {found.most('undone_s'):.0f} s after a flood at most"
+    return (
+        f"no step was taken: the busiest worker had work {found.most('busy'):.0%} of the time, more than "
+        "90 % for a second take the first; the excess is lost in the kernel's ring in front of it"
+    )
+
+
+def _status(site: Site) -> Any:
+    assert site.daemon is not None
+    return site.daemon.ask("status")
+
+
+def _undone(site: Site) -> float:
+    """Seconds until no step is taken any more."""
+    began = time.monotonic()
+    wait_for(
+        "the ladder to be undone",
+        lambda: not any(step["taken"] for step in _status(site)["overload"]["steps"]),
+        UNDONE_S,
+    )
+    return time.monotonic() - began
 
 
 def _rate(site: Site, rate: int, on: int | None, seconds: float) -> tuple[float, float]:
@@ -109,7 +154,9 @@ def _sustained(site: Site, on: int | None, seconds: float) -> float:
     return sustained
 
 
-def _overload(site: Site, sustained: float, on: int | None, seconds: float) -> Callable[[], Figures]:
+def _overload(
+    site: Site, sustained: float, on: int | None, seconds: float, flood_s: float
+) -> Callable[[], Figures]:
     def once() -> Figures:
         _, most = _rate(site, int(sustained), on, seconds)
         sink = site.far.start(str(program("sink")), "eth0", f"{ARP:x}", f"{IP6:x}", name="sink")
@@ -119,11 +166,12 @@ def _overload(site: Site, sustained: float, on: int | None, seconds: float) -> C
         control = [_send(site, frame, CONTROL_RATE, None) for frame in (_arp(), _solicitation())]
         started = time.monotonic()
         answers: list[float] = []
-        while time.monotonic() < started + seconds or len(answers) < 5:
+        busy: list[float] = []
+        while time.monotonic() < started + flood_s or len(answers) < 5:
             asked = time.monotonic()
-            if site.daemon:
-                site.daemon.ask("status")
+            status = _status(site)
             answers.append(time.monotonic() - asked)
+            busy.append(status["overload"]["busy"])
             time.sleep(0.05)
         commanded = _command(site)
         sent = []
@@ -136,6 +184,7 @@ def _overload(site: Site, sustained: float, on: int | None, seconds: float) -> C
         seen = json.loads(sink.out.read_text().splitlines()[-1])
         lost = [max(0, count - seen[name]) for count, name in zip(sent, ("one", "other"), strict=True)]
         said = json.loads(flood.out.read_text())
+        undone = _undone(site)
         _, after = _rate(site, int(sustained), on, seconds)
         return {
             "most": (most + after) / 2,
@@ -147,6 +196,8 @@ def _overload(site: Site, sustained: float, on: int | None, seconds: float) -> C
             "control_lost": 100 * sum(lost) / sum(sent),
             "answer_ms": 1e3 * max(answers),
             "command_ms": 1e3 * commanded,
+            "busy": statistics.median(busy),
+            "undone_s": undone,
         }
 
     return once
@@ -188,12 +239,13 @@ def _solicitation() -> bytes:
     return ethernet(packet, to=GROUP, origin=HERE, ethertype=IP6)
 
 
-def _table(found: Rounds, sustained: float) -> list[str]:
+def _table(found: Rounds, sustained: float, taken: dict[str, int]) -> list[str]:
     lines = [f"{'sustained':24}{sustained:12.0f} frames/s"]
     for name, unit in (
         ("offered", "frames/s"), ("times", "times the sustained"), ("goodput", "frames/s"),
         ("arp_lost", "%"), ("nd_lost", "%"),
-        ("answer_ms", "ms"), ("command_ms", "ms"),
+        ("answer_ms", "ms"), ("command_ms", "ms"), ("busy", "of the time"), ("undone_s", "s"),
     ):  # fmt: skip
         lines.append(f"{name.replace('_', ' '):24}{found.median(name):12.2f} {unit}")
+    lines.append(f"{'ladder':24}{_ladder(taken, found)}")
     return lines

@@ -23,6 +23,10 @@ class Rounds:
     def median(self, name: str) -> float:
         return statistics.median(self.figures[name])
 
+    def most(self, name: str) -> float:
+        """Of the worst round, for what may happen in none."""
+        return max(self.figures[name])
+
     def ratio(self, name: str, to: str) -> float:
         """Median over the rounds of name / to; 0 where the other one got nothing through."""
         pairs = zip(self.figures[name], self.figures[to], strict=True)

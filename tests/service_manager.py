@@ -46,6 +46,9 @@ class ServiceManager:
         self.states: list[str] = []
         self.starts: list[float] = []
         self.readies: list[float] = []
+        #: Ends of the process that was to go on, and how many of them somebody asked for.
+        self.ends: list[int] = []
+        self.asked = 0
         self.dogs = self.barks = 0
         self.watchdog_s = watchdog_s
         self.heard = 0.0
@@ -76,6 +79,11 @@ class ServiceManager:
     def status(self) -> int | None:
         """The exit status; None while it runs, or will."""
         return self._popen.poll() if self._popen and self._is_stopping.is_set() else None
+
+    @property
+    def crashes(self) -> int:
+        """How often the process ended though nobody had ended it."""
+        return max(0, len(self.ends) - self.asked)
 
     def said(self, size: int = 6000) -> str:
         return f"--- {self.name}\n{self.log.read_text(errors='replace')[-size:].rstrip()}"
@@ -108,6 +116,7 @@ class ServiceManager:
     def kill(self) -> float:
         """kill -9, as a crash: when that was, by the monotonic clock."""
         at = time.monotonic()
+        self.asked += 1
         os.kill(self.pid, signal.SIGKILL)
         return at
 
@@ -135,6 +144,7 @@ class ServiceManager:
         before = time.monotonic()
         count = len(self.starts)
         pid = self.pid
+        self.asked += 1
         os.kill(pid, signal.SIGTERM)
         wait_for("the service to be started again", lambda: len(self.starts) > count, timeout)
         return self.starts[-1] - before
@@ -190,7 +200,9 @@ class ServiceManager:
             assert self._popen is not None
             self._bark()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(0.01)
+                status = self._popen.wait(0.01)
+                if not self._is_stopping.is_set():
+                    self.ends.append(status)
                 if self._is_stopping.wait(self.restart_s):
                     return
                 self._run()
@@ -200,6 +212,7 @@ class ServiceManager:
         is_ready = len(self.readies) >= len(self.starts)
         if self._is_watching and is_ready and time.monotonic() - self.heard > self.watchdog_s:
             self.barks += 1
+            self.asked += 1
             self.heard = time.monotonic()
             assert self._popen is not None
             self._popen.send_signal(signal.SIGABRT)

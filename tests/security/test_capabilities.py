@@ -69,12 +69,19 @@ def test_a_reload_that_needs_what_was_given_up_is_refused_with_the_way_out(read:
     none = {"ports": {}, "links": {}, "plugins": {}}
     nothing = dict.fromkeys(("bridges", "connects", "routes", "rules"), ())
     tables = {table: getattr(config, table) for table in LIVE_KEYS}
-    lacking: dict[str, tuple[str | int, ...]] = {"CAP_SYS_ADMIN": ("port", 0, "netns")}
+    lacking: dict[str, tuple[str | int, ...]] = {
+        "CAP_SYS_ADMIN": ("port", 0, "netns"),
+        "CAP_NET_BIND_SERVICE": ("metrics", "listen"),
+    }
     present = Present(**none, **nothing, tables=tables, lacking=lacking)
-    (fault,) = make_plan(present, config, {}).faults
+    fault, other = make_plan(present, config, {}).faults
     assert (fault.path, fault.kind) == (("port", 0, "netns"), "at-start-only")
-    assert "CAP_SYS_ADMIN" in fault.text()
+    assert fault.text() == (
+        "needs CAP_SYS_ADMIN, which this vdp gave up at its start, as no port needed it then"
+    )
     assert "restart vdp" in fault.hint
+    assert other.text().startswith("needs CAP_NET_BIND_SERVICE, which")
+    assert other.text().endswith("as nothing needed it then")
 
 
 #: In a process of its own: what is given up is gone for good.

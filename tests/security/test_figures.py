@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from tests.plane import L3, A, B
 from tests.security import figures
+from tests.security.strangers import LINKS, strangers
 from vdp.testing.builders import gre, ipv4, udp
 from vdp.testing.dataplane import Dataplane
 
 
 def test_strangers_get_nothing_through_and_few_answers() -> None:
-    found = figures.strangers(10_000, silent=False)
+    found = strangers(3_000, silent=False)
     assert found["forwarded"] == 0
-    assert found["dropped"] == found["sent"] == 10_000
+    assert found["dropped"] == found["sent"] == 3_000
     assert 0 < found["replies"] <= 100  # [engine] action_rate, and the limits of [icmp] behind it
 
 
+def test_what_strangers_pretend_is_what_every_kind_of_link_takes_of_its_other_end() -> None:
+    assert strangers(600, silent=True, is_real=True)["links"] == len(LINKS)
+
+
 def test_strangers_hear_nothing_where_that_is_configured() -> None:
-    found = figures.strangers(2_000, silent=True)
+    found = strangers(1_000, silent=True)
     assert (found["forwarded"], found["replies"]) == (0, 0)
 
 

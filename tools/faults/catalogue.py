@@ -33,6 +33,9 @@ class Outcome:
     shorts: list[str] = field(default_factory=list)
     #: Whether vdp noticed, said of what, and said when it was over; None: not asked.
     noticed: bool | None = None
+    #: How often the process ended because the fault made it, and how often without.
+    provoked: int = 0
+    crashes: int = 0
     #: So many times as long may everything take, where other work is done beside.
     patience: float = 1.0
 
@@ -59,9 +62,24 @@ class Outcome:
         if not is_so:
             self.shorts.append(f"not noticed: {sentence}")
 
+    def ended(self, count: int) -> None:
+        """So often the process ended though nobody had ended it."""
+        self.crashes = max(0, count - self.provoked)
+        self.must(not self.crashes, f"the process ended {self.crashes} times by itself")
+
     @property
     def is_met(self) -> bool:
         return not self.shorts
+
+    def worst(self) -> dict[str, float]:
+        """Figures by name; the worst of those that were taken more than once."""
+        found: dict[str, Figure] = {}
+        for each in self.figures:
+            least = each.bound.startswith(">=")
+            known = found.get(each.name)
+            if known is None or (each.value < known.value if least else each.value > known.value):
+                found[each.name] = each
+        return {name: each.value for name, each in found.items()}
 
     def value(self, name: str) -> float | None:
         """A figure's value."""

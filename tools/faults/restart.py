@@ -9,10 +9,13 @@ import time
 
 from tests.lab import wait_for
 from tools.faults.catalogue import Outcome, fault
+from tools.faults.devices import reload
 from tools.faults.world import World
 
 #: What a device's queue holds for whoever reads it next (txqueuelen).
 QUEUE = 1000
+#: One that is made to hold what comes within a second, or as many as this.
+LONG_QUEUE = 10_000
 BATCH = 64
 
 
@@ -66,22 +69,28 @@ def restart(world: World, outcome: Outcome, times: int) -> None:
     outcome.notice("STOPPING=1" in world.manager.states, "STOPPING=1")
 
 
-@fault("F4", "SIGTERM and start at 2,000 packets a second: the queues bridge it", 5, quick=True)
+@fault("F4", "SIGTERM and start: the ring of an interface and a long queue of a TAP bridge it", 5, quick=True)
 def bridged(world: World, outcome: Outcome, times: int) -> None:
+    length = max(LONG_QUEUE, world.main.rate)
+    reload(world, world.configuration.replace('type = "tap"\n', f'type = "tap"\ntxqueuelen = {length}\n'))
     world.ready()
-    lost, hits = 0, []
+    lost, tap_lost, hits = 0, 0, []
     for _ in range(times):
         starts = len(world.manager.starts)
         world.others.begin()
+        world.main.begin()
         world.manager.restart()
         world.manager.wait_ready(starts + 1)
         world.ready()
         lost += world.others.end().lost
+        tap_lost += world.main.end().lost
         time.sleep(1)
         workers = world.daemon.ask("status")["workers"]
         lookups = sum(worker["lookups"] for worker in workers)
         hits.append(1 - sum(worker["misses"] for worker in workers) / max(lookups, 1))
+    reload(world, world.configuration)
     outcome.figure("others_lost", lost, most=0)
+    outcome.figure("tap_lost", tap_lost, most=0)
     outcome.figure("hit_ratio_after_start", min(hits), least=0.95)
     outcome.notice(world.is_over("."), "what is wrong after a restart: nothing")
 

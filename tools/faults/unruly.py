@@ -137,6 +137,7 @@ ACTS: dict[int, Callable[[Any], Any]] = {
     7013: blocks,
     7014: holds(3),
     7015: holds(60),
+    7016: holds(10),
     7020: keeps,
     7021: junk,
     7022: grows,
