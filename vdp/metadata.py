@@ -94,7 +94,7 @@ def _source(point: EntryPoint) -> str:
 def _api_version(file: str) -> int | None:
     try:
         tree = ast.parse(Path(file).read_bytes())
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):  # of what is nested without end
         return None
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):

@@ -23,7 +23,8 @@ MOST_LENGTH = 1024
 SHARES = {
     **{"execute": 3.0, "datapath": 3.0, "coalesce": 2.0, "parse": 2.0, "vnet": 2.0, "segment": 1.5},
     **{"filter": 0.7, "checksum": 0.7, "sequence": 0.7},
-    **dict.fromkeys(("toml", "control", "expression", "filter-words", "summary", "metadata"), 0.4),
+    **dict.fromkeys(("toml", "control", "expression", "filter-words", "summary", "metadata", "netlink"), 0.4),
+    "handlers": 3.0,
 }
 ENVIRONMENT = {
     **os.environ,
@@ -41,6 +42,7 @@ class Result:
     seconds: float = 0.0
     processor: float = 0.0  # seconds of it; of one harness at a time
     compared: int = 0
+    slowest: float = 0.0  # milliseconds of processor time that an input took, of those in Python
     report: str = ""  # the line that says what is wrong; empty: nothing is
 
     @property
@@ -127,6 +129,8 @@ def run_python(name: str, seconds: float) -> Result:
     result = Result(name, seconds=time.monotonic() - begin)
     if executed := re.search(r"(\d+) runs", done.stdout):
         result.executions = int(executed[1])
+    if slowest := re.search(r"slowest ([\d.]+) ms", done.stdout):
+        result.slowest = float(slowest[1])
     if done.returncode != 0:
         result.report = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
     return result

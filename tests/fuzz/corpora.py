@@ -33,6 +33,11 @@ def unpacked(name: str, folder: Path) -> Path:
     return folder
 
 
+def past_crashes(name: str) -> list[bytes]:
+    """The inputs that once broke a law of that harness."""
+    return [crash.read_bytes() for crash in sorted((CRASHES / name).glob("*"))]
+
+
 def working(name: str) -> Path:
     """The folder that a campaign reads and writes, with what the archive has."""
     return unpacked(name, BUILD / "corpus" / name)

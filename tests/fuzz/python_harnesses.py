@@ -1,7 +1,8 @@
-"""Fuzzers of what is Python: text from the operator and the control socket, and what is shown of packets.
+"""Fuzzers of what is Python: text from the operator and the control socket, packets, what the kernel says.
 
 Each harness is an oracle and some inputs to begin with; an input is made of others by changing, doubling,
-cutting and joining their words.  Trust: local, but for `summary`, whose bytes are hostile.
+cutting and joining their words, and of `handlers` (tests/fuzz/hostile.py) by what a trace looked at.
+Trust: local, but for `summary` and `handlers`, whose bytes are hostile.
 
     toml        the loader gives a configuration or sentences with places; the position map has exactly
                 the keys of tomllib, and at each place the value
@@ -10,14 +11,18 @@ cutting and joining their words.  Trust: local, but for `summary`, whose bytes a
     filter-words  tcpdump's expressions: a program that the engine takes, or a sentence
     summary     any bytes make one line of printable text
     metadata    any file is a plugin's source with a version in it, or without
+    netlink     a message is taken, passed over or refused as Unreadable (tests/fuzz/netlink_messages.py)
+    handlers    the laws of tests/fuzz/hostile.py
 
-`python -m tests.fuzz.python_harnesses NAME SECONDS` runs one and prints the input that broke it.
+`python -m tests.fuzz.python_harnesses NAME SECONDS` runs one; the input that broke it is left in build/found.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
+import logging
 import math
 import random
 import re
@@ -30,6 +35,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.config.test_positions import check as check_positions
+from tests.fuzz import corpora
+from tests.fuzz.builds import BUILD
+from tests.fuzz.hostile import Hostile
+from tests.fuzz.netlink_messages import Messages
 from tests.fuzz.python_inputs import SEEDS, WORDS_OF
 from vdp.capture.expression import ExpressionError as FilterError
 from vdp.capture.expression import compile_expression
@@ -187,51 +196,47 @@ def _metadata(folder: Path) -> Oracle:
     return oracle
 
 
-NAMES = tuple(SEEDS)
-
-
-class Harness:
-    """One of NAMES, ready to run."""
+class Text:
+    """Inputs made of words, and an oracle that none may be too long for."""
 
     def __init__(self, name: str, seed: int = 1) -> None:
         self.name = name
-        self._changes = Changes(SEEDS[name], WORDS_OF[name], seed)
+        self.seeds = SEEDS[name]
+        self._changes = Changes(self.seeds, WORDS_OF[name], seed)
         self._folder = tempfile.TemporaryDirectory()
         self._plane = Dataplane() if name in ("control", "filter-words") else None
-        self._oracle = self._made()
+        self.oracle = self._made()
         self.slowest = 0.0
 
     def _made(self) -> Oracle:
         folder = Path(self._folder.name)
         if self._plane is not None:
             return _control(self._plane) if self.name == "control" else _filter(self._plane)
+        if self.name == "netlink":
+            return Messages()
         made: dict[str, Oracle] = {"expression": _expression, "summary": _summary}
         if self.name in made:
             return made[self.name]
         return _toml(folder) if self.name == "toml" else _metadata(folder)
 
-    def run(self, data: bytes) -> None:
+    def next(self) -> bytes:
+        return self._changes.next()
+
+    def check(self, data: bytes) -> None:
         begin = time.process_time()
-        try:
-            self._oracle(data)
-        except Exception as error:
-            raise AssertionError(f"{self.name}: {type(error).__name__}: {error}: {data!r}") from error
+        self.oracle(data)
         took = time.process_time() - begin
         self.slowest = max(self.slowest, took)
         if took > MOST_SECONDS:
             begin = time.process_time()
-            self._oracle(data)  # others use the machine, too: once more
-            assert time.process_time() - begin < MOST_SECONDS, f"{self.name}: {took:.2f} s for {data!r}"
+            self.oracle(data)  # others use the machine, too: once more
+            assert time.process_time() - begin < MOST_SECONDS, f"{took:.2f} s"
 
-    def run_for(self, seconds: float = math.inf, runs: int = sys.maxsize) -> int:
-        """So long, or so often; how often."""
-        end, done = time.monotonic() + seconds, 0
-        for data in SEEDS[self.name]:
-            self.run(data)
-        while done < runs and time.monotonic() < end:
-            self.run(self._changes.next())
-            done += 1
-        return done
+    def replay(self, data: bytes) -> None:
+        self.check(data)
+
+    def failing(self, data: bytes) -> bytes:
+        return data
 
     def close(self) -> None:
         if self._plane is not None:
@@ -239,11 +244,61 @@ class Harness:
         self._folder.cleanup()
 
 
+NAMES = (*SEEDS, "handlers")
+
+
+class Harness:
+    """One of NAMES, ready to run."""
+
+    def __init__(self, name: str, seed: int = 1) -> None:
+        self.name = name
+        self.source: Text | Hostile = Hostile(seed) if name == "handlers" else Text(name, seed)
+        self._last = b""
+
+    @property
+    def slowest(self) -> float:
+        """Seconds of processor time that the most laborious input took."""
+        return self.source.slowest
+
+    @property
+    def failing(self) -> bytes:
+        """The input that was reported, with what it needs before it."""
+        return self.source.failing(self._last)
+
+    def run(self, data: bytes, is_new: bool = False) -> None:
+        """One input: one that was just made, or (as from a file) one that stands for itself."""
+        self._last = data
+        try:
+            (self.source.check if is_new else self.source.replay)(data)
+        except Exception as error:
+            what = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            raise AssertionError(f"{self.name}: {what}: {data!r}") from error
+
+    def run_for(self, seconds: float = math.inf, runs: int = sys.maxsize) -> int:
+        """So long, or so often; how often."""
+        end, done = time.monotonic() + seconds, 0
+        for data in (*self.source.seeds, *corpora.past_crashes(self.name)):
+            self.run(data)
+        while done < runs and time.monotonic() < end:
+            self.run(self.source.next(), is_new=True)
+            done += 1
+        return done
+
+    def close(self) -> None:
+        self.source.close()
+
+
 def main(arguments: Sequence[str]) -> None:
     name, seconds = arguments
+    logging.disable()  # pyroute2 tells at length of each attribute that it can not read
     harness = Harness(name, seed=time.time_ns())
     try:
-        print(f"{harness.run_for(float(seconds))} runs, slowest {harness.slowest * 1000:.1f} ms")
+        print(f"{harness.run_for(float(seconds))} runs, slowest {harness.slowest * 1000:.2f} ms")
+    except AssertionError:
+        broken = harness.failing
+        (BUILD / "found").mkdir(parents=True, exist_ok=True)
+        (BUILD / "found" / f"{name}-{hashlib.sha1(broken).hexdigest()}").write_bytes(broken)
+        raise
     finally:
         harness.close()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tests.fuzz import netlink_messages
+
 TOML = (
     b'[[port]]\nname = "tap0"\ntype = "tap"\naddress = ["10.0.0.1/24", "fd00::1/64"]\nmtu = 1462\n',
     b'[[link]]\nname = "gt1"\nkind = "gretap"\nlocal = "192.0.2.1"\nremote = "192.0.2.2"\nkey = 42\n',
@@ -137,6 +139,7 @@ WORDS_OF: dict[str, tuple[bytes, ...]] = {
         b"    ",
         b"if x:\n" * 50,
     ),
+    "netlink": netlink_messages.WORDS,
 }
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "toml": TOML,
@@ -145,4 +148,5 @@ SEEDS: dict[str, tuple[bytes, ...]] = {
     "filter-words": FILTERS,
     "summary": PACKETS,
     "metadata": SOURCES,
+    "netlink": netlink_messages.SEEDS,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import time
 from collections.abc import Awaitable, Callable
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -270,7 +271,9 @@ def test_a_lost_neighbour_is_unresolved(hosts: tuple[Host, Host]) -> None:
     on(left, test)
 
 
-def test_a_flood_of_events_is_survived_and_made_good(hosts: tuple[Host, Host]) -> None:
+def test_a_flood_of_events_is_survived_made_good_and_told(
+    hosts: tuple[Host, Host], caplog: pytest.LogCaptureFixture
+) -> None:
     """ENOBUFS ends pyroute2's reader; ours dumps anew, and goes on hearing."""
     left = hosts[0]
 
@@ -284,15 +287,29 @@ def test_a_flood_of_events_is_survived_and_made_good(hosts: tuple[Host, Host]) -
             file.write_text(batch)
             left.run("ip", "-batch", str(file))  # the loop is blocked meanwhile
 
-        await until(
-            netlink, flood, lambda e: isinstance(e, LinkChanged) and e.new is not None and e.new.mtu == 1234
-        )
+        in_step: set[bool] = set()
+
+        def is_last(event: Event) -> bool:
+            in_step.add(netlink.in_step)
+            return isinstance(event, LinkChanged) and event.new is not None and event.new.mtu == 1234
+
+        assert (netlink.in_step, netlink.lost_at) == (True, None)
+        before = time.monotonic()
+        await until(netlink, flood, is_last)
         assert netlink.overruns >= 1
+        assert False in in_step
+        assert netlink.lost_at is not None
+        assert before < netlink.lost_at < time.monotonic()
+        said = [record.levelname for record in caplog.records if "were lost" in record.getMessage()]
+        assert said == ["WARNING"]
         await until(
             netlink,
             lambda: left.ip("link", "set", "eth0", "mtu", "1400"),
             lambda e: isinstance(e, LinkChanged) and e.new is not None and e.new.mtu == 1400,
         )
+        async with asyncio.timeout(10):
+            while not netlink.in_step:
+                await asyncio.sleep(0.01)
 
     on(left, test, event_buffer_size=16 << 10)
 

@@ -33,7 +33,10 @@ NUD_VALID = NUD_PERMANENT | NUD_NOARP | NUD_REACHABLE | NUD_PROBE | NUD_STALE | 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A network device.  up: set up (IFF_UP); carrier: its other end is there (IFF_LOWER_UP)."""
+    """A network device.  up: set up (IFF_UP); carrier: its other end is there (IFF_LOWER_UP).
+
+    txqueuelen: dev->tx_queue_len; of a TAP or TUN so many packets wait in each queue for who reads it.
+    """
 
     index: int
     name: str
@@ -45,6 +48,7 @@ class Link:
     type: int
     kind: str
     master: int
+    txqueuelen: int = 0
 
     @property
     def is_ethernet(self) -> bool:

@@ -17,9 +17,10 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from ipaddress import ip_address, ip_interface
-from typing import Any
+from typing import Any, TypeVar
 
 from vdp.netlink import decode, namespaces
 from vdp.netlink.events import (
@@ -49,6 +50,10 @@ _NTF_USE = 0x01
 _RTN_LOCAL = 2
 _RTAX_MTU = "RTAX_MTU"
 
+T = TypeVar("T")
+#: Events that are lost again within this time are no other loss for the log.
+_SAID_AGAIN_S = 60.0
+
 
 class Netlink:
     """Links, addresses, routes and neighbours of the namespace `netns` (None: the process's own)."""
@@ -57,6 +62,10 @@ class Netlink:
         self.netns = netns
         self.events_received = 0
         self.overruns = 0
+        #: When events were last lost, by the monotonic clock; None: never.
+        self.lost_at: float | None = None
+        #: The tables are the kernel's; false: they are being read.
+        self.in_step = False
         self._event_buffer_size = event_buffer_size
         self._tables = Tables()
         self._subscribers: list[Callable[[Event], None]] = []
@@ -194,7 +203,7 @@ class Netlink:
         """The link as it is now, taken into the tables."""
         for message in await self._ask(f"link {ifindex}", self._api.link("get", index=ifindex)):
             if decode.message_type(message) == decode.RTM_NEWLINK:
-                self._publish(self._tables.apply(message))
+                self._apply(message)
                 return decode.link(message)
         raise KernelRefused(f"link {ifindex}", errno.ENODEV, os.strerror(errno.ENODEV))
 
@@ -206,11 +215,17 @@ class Netlink:
             if refused.code == errno.ENODEV:
                 return None
             raise KernelRefused(f"link {name}", refused.code, _sentence(refused)) from None
-        self._publish(self._tables.apply(answers[0]))
+        self._apply(answers[0])
         return decode.link(answers[0])
 
     async def set_link(
-        self, ifindex: int, *, mtu: int | None = None, mac: bytes | None = None, up: bool | None = None
+        self,
+        ifindex: int,
+        *,
+        mtu: int | None = None,
+        mac: bytes | None = None,
+        txqueuelen: int | None = None,
+        up: bool | None = None,
     ) -> Link:
         """Set what is given; the link as it is after.  KernelRefused, also when it did not take."""
         wanted: dict[str, Any] = {}
@@ -218,12 +233,19 @@ class Netlink:
             wanted["mtu"] = mtu
         if mac is not None:
             wanted["address"] = mac.hex(":")
+        if txqueuelen is not None:
+            wanted["txqlen"] = txqueuelen
         if up is not None:
             wanted["state"] = "up" if up else "down"
         what = f"{self._name(ifindex)}: set " + ", ".join(f"{k} {v}" for k, v in wanted.items())
         await self._ask(what, self._api.link("set", index=ifindex, **wanted))
         link = await self.refresh_link(ifindex)
-        for name, asked, found in (("mtu", mtu, link.mtu), ("mac", mac, link.mac), ("up", up, link.up)):
+        for name, asked, found in (
+            ("mtu", mtu, link.mtu),
+            ("mac", mac, link.mac),
+            ("txqlen", txqueuelen, link.txqueuelen),
+            ("up", up, link.up),
+        ):
             if asked is not None and asked != found:
                 raise KernelRefused(what, errno.EINVAL, f"{name} is {found!r} after setting it to {asked!r}")
         return link
@@ -237,7 +259,7 @@ class Netlink:
             self._api.addr("add", index=ifindex, address=str(wanted.ip), prefixlen=wanted.network.prefixlen),
         )
         async for message in await self._api.get_addr(index=ifindex):
-            self._publish(self._tables.apply(message))
+            self._apply(message)
         if Address(ifindex, wanted) not in self._tables.addresses:
             raise KernelRefused(what, errno.EINVAL, "it is not there after adding it")
 
@@ -347,33 +369,46 @@ class Netlink:
                     events = AsyncIPRoute(use_socket=heard)
                     try:
                         await self._synchronize()
+                        self.in_step = True
                         if not ready.done():
                             ready.set_result(None)
                         while True:
                             async for message in events.get():
                                 self.events_received += 1
-                                self._publish(self._tables.apply(message))
+                                self._apply(message)
                     finally:
                         events.close()
-            except (NetlinkError, OSError) as lost:
+            except Exception as lost:  # whatever the library makes of a message that it can not read
                 if not ready.done():
                     raise
-                code = getattr(lost, "code", None) or getattr(lost, "errno", None)
-                if code != errno.ENOBUFS:
-                    log.warning("netlink events of %s: %s; starting again", self.netns or "vdp", lost)
-                    await asyncio.sleep(0.1)
-                self.overruns += 1
+                await self._lose(lost)
+
+    async def _lose(self, lost: Exception) -> None:
+        """Events are lost: whoever looks is told, until the tables are the kernel's again."""
+        before, self.lost_at = self.lost_at, time.monotonic()
+        self.in_step = False
+        self.overruns += 1
+        code = getattr(lost, "code", None) or getattr(lost, "errno", None)
+        if code != errno.ENOBUFS:
+            log.warning("netlink events of %s: %s; starting again", self.netns or "vdp", lost)
+            await asyncio.sleep(0.1)
+        elif before is None or self.lost_at - before > _SAID_AGAIN_S:
+            what = self.netns or "vdp"
+            log.warning("netlink events of %s came too fast and were lost: all is asked for again", what)
 
     async def _synchronize(self) -> None:
-        links = [decode.link(m) async for m in await self._api.get_links() if decode.is_link(m)]
-        addresses = [decode.address(m) async for m in await self._api.get_addr()]
-        neighbours = [decode.neighbour(m) async for m in await self._api.get_neighbours()]
-        changes = self._tables.replace(
-            links, (a for a in addresses if a is not None), (n for n in neighbours if n is not None)
-        )
+        found = [m async for m in await self._api.get_links() if _read(decode.is_link, m)]
+        links = [_read(decode.link, m) for m in found]
+        addresses = [_read(decode.address, m) async for m in await self._api.get_addr()]
+        neighbours = [_read(decode.neighbour, m) async for m in await self._api.get_neighbours()]
+        changes = self._tables.replace(_known(links), _known(addresses), _known(neighbours))
         if self.overruns:
             changes.append(RouteChanged(None))
         self._publish(changes)
+
+    def _apply(self, message: Any) -> None:
+        """Take in one message, and tell what it changed; what can not be read changes nothing."""
+        self._publish(_read(self._tables.apply, message) or [])
 
     def _publish(self, changes: list[Event]) -> None:
         for event in changes:
@@ -393,6 +428,19 @@ class Netlink:
         for waiting in self._waiting.pop(key, set()):
             if not waiting.done():
                 waiting.set_result(mac)
+
+
+def _read(decoder: Callable[[Any], T], message: Any) -> T | None:
+    """What the message says; None, and a line in the log, where it can not be read."""
+    try:
+        return decoder(message)
+    except decode.Unreadable as unreadable:
+        log.warning("netlink: %s; it is passed over", unreadable)
+        return None
+
+
+def _known(found: Iterable[T | None]) -> Iterator[T]:
+    return (each for each in found if each is not None)
 
 
 def _sentence(refused: NetlinkError) -> str:

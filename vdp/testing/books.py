@@ -6,6 +6,7 @@ The law of struct vdp_port_stats: no packet vanishes, and each one is counted on
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vdp.engine.interface import Engine, PortConfig, PortStats, PortType
@@ -29,8 +30,16 @@ def present_ports(engine: Engine) -> dict[int, PortStats]:
 
 
 def check_books(engine: Engine) -> None:
-    """Assert that the books of all ports balance.  Adds a port."""
+    """Assert that the books of all ports balance, and sum up.  Adds a port."""
     ports = present_ports(engine)
+    check_balance(engine, ports)
+    # The next number says how many ports there ever were: what a removed one took or gave is gone.
+    if engine.add_port(PortConfig("probe", PortType.MEMORY)) == len(ports) + 1:
+        assert sum(s.forwarded for s in ports.values()) == sum(s.offered for s in ports.values())
+
+
+def check_balance(engine: Engine, ports: Mapping[int, PortStats]) -> None:
+    """Assert that each port's books balance, by what `present_ports` says of them."""
     for port, s in ports.items():
         came = s.rx_packets + s.injected + s.cloned + s.segmented
         assert came == s.forwarded + s.dropped + s.consumed + s.held, f"port {port}: in-port side of {s}"
@@ -41,9 +50,6 @@ def check_books(engine: Engine) -> None:
         drops = engine.port_drops(port)
         assert sum(drops) == s.dropped + s.tx_dropped, f"port {port}: reasons {drops} of {s}"
         assert s.hits + s.misses <= s.rx_packets
-    # The next number says how many ports there ever were: what a removed one took or gave is gone.
-    if engine.add_port(PortConfig("probe", PortType.MEMORY)) == len(ports) + 1:
-        assert sum(s.forwarded for s in ports.values()) == sum(s.offered for s in ports.values())
 
 
 def check_faults(datapath: Datapath) -> None:
