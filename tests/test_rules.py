@@ -18,7 +18,7 @@ from vdp.testing.dataplane import Dataplane
 #: From the bottom up: a room (a package or module of vdp) imports what stands before it, never behind.
 ROOMS = [
     *("verdict", "log", "hookspecs", "version", "engine", "service"),
-    *("last_words", "time_limit", "saying", "histogram", "deprecation"),
+    *("last_words", "start", "time_limit", "saying", "histogram", "deprecation"),
     *("quarantine", "registrations", "called"),
     *("rehearsal", "cookies", "trace", "header", "checkpoint", "packet", "protocols", "registry", "stages"),
     "capabilities",

@@ -31,7 +31,7 @@ from vdp.devices import Devices
 from vdp.engine.interface import Confine, PortType
 from vdp.engine.native import NativeEngine
 from vdp.flow_limit import FlowLimit
-from vdp.last_words import Culprit, LastWords
+from vdp.last_words import Culprit
 from vdp.links.kernel_groups import KernelGroups
 from vdp.links.kernel_paths import KernelPaths
 from vdp.links.link import LinkError, LinkKind
@@ -51,12 +51,13 @@ from vdp.overload.overload import Overload
 from vdp.ports import PortError
 from vdp.ports.port import Port
 from vdp.running import Running
-from vdp.service import FdStore, Notify
+from vdp.start import STOPS, Start
 
 if TYPE_CHECKING:
     from vdp.inspector import Inspector
     from vdp.metrics.server import MetricsServer
     from vdp.reload.reload import Reload
+    from vdp.status import History
 
 log = logging.getLogger("vdp")
 
@@ -93,6 +94,9 @@ def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> in
         return plugins.kinds
 
     configure(log_level or "info", "text")
+    start = Start()
+    if not start.may_begin():
+        return EXIT_OK
     try:
         config = load(path, kinds, plugins.settings, lambda: plugins.actions)
     except ConfigError as error:
@@ -107,7 +111,7 @@ def run(path: Path, *, log_level: str | None = None, strict: bool = False) -> in
         capabilities.close_on_exec()
         kept = capabilities.give_up(config)
         log.debug("capabilities: %s", ", ".join(sorted(kept)) or "none")
-        asyncio.run(Daemon(config, plugins, strict=strict, log_level=log_level).run())
+        asyncio.run(Daemon(config, plugins, start, strict=strict, log_level=log_level).run())
     except (LinkError, PortError, PluginError) as error:
         log.error("%s", error)
         return EXIT_FAILED
@@ -121,14 +125,20 @@ class Daemon:
     """One running configuration."""
 
     def __init__(
-        self, config: Config, plugins: Plugins, *, strict: bool = False, log_level: str | None = None
+        self,
+        config: Config,
+        plugins: Plugins,
+        start: Start | None = None,
+        *,
+        strict: bool = False,
+        log_level: str | None = None,
     ) -> None:
         self._config = config
         self._log_level = log_level
         self._is_strict = strict or config.plugins.strict
         self._plugins = plugins
-        self._notify = Notify.from_environment()
-        self._store = FdStore.from_environment(self._notify)
+        self._start = start or Start()
+        self._notify, self._store = self._start.notify, self._start.store
         self._system = System(self._store)
         self._engine = NativeEngine(config.engine.engine_config(Confine[config.security.workers.upper()]))
         self.datapath = Datapath(
@@ -145,6 +155,7 @@ class Daemon:
         self._reload: Reload  # from _serve_control on
         self._metrics: tuple[MetricsSection, MetricsServer] | None = None
         self._inspector: Inspector | None = None
+        self._history: History  # from _serve_control on
         self._stopping = asyncio.Event()
         self._reload_asked = asyncio.Event()
         self._refresh = asyncio.Event()
@@ -156,18 +167,16 @@ class Daemon:
     async def run(self) -> None:
         """Bring everything up, forward until told to stop, take everything down."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in STOPS:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
         async with AsyncExitStack() as undo:
             undo.callback(self._notify.close)
             undo.callback(self._engine.close)
             undo.push_async_callback(self._system.close)
-            words = self.datapath.limit.words = LastWords(self._store)
-            if not await self._is_asked_to_begin(words):
-                return
+            words = self.datapath.limit.words = self._start.words
             self._plugins.register(self.datapath, strict=self._is_strict)
-            self._blame(self.datapath.limit.words.culprit)
+            self._blame(words.culprit)
             self._check_kinds()
             undo.push_async_callback(self._running.close)
             undo.callback(self._store.leave)  # what is there is the next process's
@@ -205,10 +214,11 @@ class Daemon:
                     tasks.create_task(self._repeat(self._reload_when_asked, 0)),
                     tasks.create_task(self._repeat(self._look_at_devices, 0)),
                     tasks.create_task(self._repeat(self._be_watched, 0)),
+                    tasks.create_task(self._history.run()),
                 ]
                 undo.callback(self._plugins.call, "vdp_stop", datapath=self.datapath)
                 self._plugins.call("vdp_start", datapath=self.datapath)
-                inspector.ready = True
+                inspector.is_started = True
                 # What is there by now stays: the collector, which `run` disabled, would look at it in vain.
                 gc.freeze()
                 gc.set_threshold(COLLECT_AFTER)
@@ -219,25 +229,12 @@ class Daemon:
                 self._notify.tell("READY=1", f"STATUS={ports} ports, {links} links")
                 await self._stopping.wait()
                 self._notify.tell("STOPPING=1")
-                inspector.ready = False
+                inspector.is_started = False
                 for chore in chores:
                     chore.cancel()
             log.info("stopping")
 
     # -- up -------------------------------------------------------------------------------
-
-    async def _is_asked_to_begin(self, words: LastWords) -> bool:
-        """Not too soon after processes that failed to start; false: told to stop meanwhile."""
-        if words.failed_starts:
-            log.warning(
-                "starts that failed in a row: %d, see above; the next begins in %.1f s",
-                words.failed_starts, words.patience_s,
-            )  # fmt: skip
-            self._notify.tell(f"STATUS=waits {words.patience_s:.1f} s, failed starts: {words.failed_starts}")
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), words.patience_s)
-            words.ready()
-        return not self._stopping.is_set()
 
     def _check_kinds(self) -> None:
         """A link whose plugin failed to register can not be made: nothing is opened for the others."""
@@ -265,6 +262,7 @@ class Daemon:
 
     async def _serve_control(self, undo: AsyncExitStack) -> Inspector:
         await _import("vdp.reload.reload", "vdp.inspector", "vdp.control.methods", "vdp.control.changes")
+        await _import("xml.etree.ElementTree", "vdp.status.method")
         from vdp.capture.feed import capture_table
         from vdp.control.changes import change_table, reload_method
         from vdp.control.log_calls import log_table
@@ -274,13 +272,16 @@ class Daemon:
         from vdp.inspector import Inspector
         from vdp.perf.method import perf_table
         from vdp.reload.reload import Reload
+        from vdp.status import History
+        from vdp.status.method import finding_table
 
         self._reload = Reload(self._running, self, self._config, self._changing, strict=self._strict)
         inspector = Inspector(self.datapath, self._config)
         inspector.reload = self._reload
         inspector.system = self._system
         inspector.overload = self._overload
-        reading = method_table(inspector)
+        self._history = History(inspector)
+        reading = method_table(inspector) | finding_table(self._history)
         methods = reading | change_table(self.datapath, inspector, self._changing)
         methods |= call_table(self.datapath) | capture_table(self.datapath) | log_table()
         methods |= perf_table(self.datapath)
@@ -307,7 +308,7 @@ class Daemon:
         await _import("prometheus_client", "vdp.metrics.server")
         from vdp.metrics.server import MetricsServer
 
-        server = MetricsServer(section.listen, inspector)
+        server = MetricsServer(section.listen, inspector, self._history)
         await server.start()
         self._metrics = section, server
         inspector.metrics_url = f"http://{section.listen}/metrics"

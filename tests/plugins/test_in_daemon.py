@@ -95,7 +95,7 @@ def run(path: Path, tell: Callable[[Daemon, Ask], Awaitable[None]]) -> None:
 
         try:
             async with asyncio.timeout(DEADLINE_S):
-                while not Path(socket).exists() or not (await ask("status"))["ready"]:
+                while made._inspector is None or not made._inspector.is_started:
                     assert not running.done(), running.exception()
                     await asyncio.sleep(0.01)
                 await tell(made, ask)

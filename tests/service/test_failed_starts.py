@@ -45,3 +45,13 @@ def test_starts_that_fail_are_further_and_further_apart() -> None:
         manager.kill()
         wait_for("READY=1 once more", lambda: len(manager.readies) == 2)
         assert manager.said().count("failed in a row") == before, "one that was ready did not fail to start"
+
+
+def test_starts_that_fail_before_anything_is_opened_count_as_well() -> None:
+    native_engine()
+    if os.geteuid() != 0:
+        pytest.skip("needs root: network namespaces")
+    with Lab() as lab:
+        manager, _ = service(lab, lab.host("start"), CONFIGURATION + "no such line\n")
+        wait_for("the third start", lambda: "failed in a row: 2, see above" in manager.said(), 20)
+        assert "not TOML" in manager.said()
