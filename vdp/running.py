@@ -26,6 +26,7 @@ from vdp.loader import PluginError
 from vdp.netlink.decode import mac as mac_bytes
 from vdp.ports import Carried, PortError, open_port, refused
 from vdp.ports.open import keep, port_config
+from vdp.ports.tuntap import DEFAULT_TXQUEUELEN
 from vdp.registry import fault
 
 if TYPE_CHECKING:
@@ -274,6 +275,9 @@ class Running:
             netlink, index = opened.netlink, opened.ifindex
             if after.mac not in (None, before.mac):
                 yield partial(_done, partial(netlink.set_link, index, mac=mac_bytes(after.mac)))
+            if after.txqueuelen != before.txqueuelen:
+                length = after.txqueuelen or DEFAULT_TXQUEUELEN[after.type]
+                yield partial(_done, partial(netlink.set_link, index, txqueuelen=length))
             for address in before.address:
                 if address not in after.address:
                     yield partial(netlink.remove_address, index, address)

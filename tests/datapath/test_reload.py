@@ -200,15 +200,23 @@ def test_a_stream_loses_nothing_while_all_else_changes(sites: tuple[Site, Site])
         assert "10.1.1.1/24" in left.inner.ip("-o", "address", "show", "tap1")
         assert "10.1.0.1/24" not in left.inner.ip("-o", "address", "show", "tap1")
         assert "mtu 1300" in left.inner.ip("link", "show", "tap1")
+        # The queue is made longer and shorter under the port, and is as long again in a device made anew.
+        before, longer = index_of(left.inner, "tap1"), SECOND.replace("1400", "1400\ntxqueuelen = 5000")
+        for text, length in ((longer, 5000), (SECOND, 1000)):
+            left.reload(END + text)
+            assert f"qlen {length}" in left.inner.ip("link", "show", "tap1")
+            assert left.daemon.ports()["tap1"]["txqueuelen"] == length
+        assert index_of(left.inner, "tap1") == before
         rule = "[[rule]]\nmatch = { in_port = 'tap1' }\nactions = ['drop']\n"
         left.reload(END.replace('["gre",', '["wccp", "keepalive", "gre",') + SECOND + rule)
         stream.goes_on()
-        left.reload(END + SECOND)
+        left.reload(END + longer)
         # A device that somebody took away comes back by itself.
         before = index_of(left.inner, "tap1")
         left.inner.ip("link", "del", "tap1")
         wait_for("another tap1", lambda: index_of(left.inner, "tap1") not in ("", before))
         left.inner.wait_ping("10.1.0.2")
+        assert "qlen 5000" in left.inner.ip("link", "show", "tap1")
         # A file that is wrong, and one that needs a restart.
         left.write(END.replace("gretap", "gretab", 1))
         bad = left.command("reload")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
+import json
 import os
 import re
 import select
@@ -15,10 +17,10 @@ from typing import Any
 import pytest
 
 from tests.lab import Host, Lab
-from vdp.config.model import PortSection
+from vdp.config.model import TXQUEUELEN_MOST, PortSection
 from vdp.engine.interface import Feature, PacketType, PortType
 from vdp.netlink import System, namespaces
-from vdp.ports import Carried, OpenedPort, PortError, open_port
+from vdp.ports import Carried, OpenedPort, PortError, open_port, tuntap
 
 pytestmark = pytest.mark.root
 
@@ -97,6 +99,59 @@ def test_queues_are_files_of_one_device(host: Host) -> None:
 
 
 @pytest.mark.conformance("H8", "H6")
+@pytest.mark.parametrize(("kind", "queues"), [("tap", 1), ("tap", 2), ("tun", 1)])
+def test_a_queue_holds_as_many_packets_as_it_is_told(host: Host, kind: str, queues: int) -> None:
+    async def test(system: System) -> None:
+        keys = {"name": "dev0", "type": kind, "netns": host.name, "address": ["10.9.0.1/24"]}
+        port = await open_port(section(**keys, queues=queues, txqueuelen=1500), system)
+        assert txqueuelen(host, "dev0") == 1500
+        if kind == "tap":
+            host.ip("neigh", "add", "10.9.0.2", "lladdr", "02:00:00:00:00:02", "dev", "dev0")
+        sender = namespaces.run_in(host.name, lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        with sender:
+            for _ in range(2000):
+                sender.sendto(b"", ("10.9.0.2", 9))
+        assert max(waiting(fd) for fd in port.config.fds) == 1500
+        await port.close()
+
+    with_ports(test)
+
+
+@pytest.mark.parametrize("kind", ["tap", "tun"])
+def test_a_queue_that_nobody_sized_is_the_kernels(host: Host, kind: str) -> None:
+    async def test(system: System) -> None:
+        port = await open_port(section(name="dev0", type=kind, netns=host.name), system)
+        assert txqueuelen(host, "dev0") == tuntap.DEFAULT_TXQUEUELEN[kind]
+        await port.close()
+
+    with_ports(test)
+
+
+def test_the_kernel_takes_the_longest_queue_that_is_allowed(host: Host) -> None:
+    async def test(system: System) -> None:
+        keys = {"name": "dev0", "type": "tap", "netns": host.name, "queues": 2}
+        port = await open_port(section(**keys, txqueuelen=TXQUEUELEN_MOST), system)
+        assert txqueuelen(host, "dev0") == TXQUEUELEN_MOST
+        await port.close()
+
+    with_ports(test)
+
+
+def txqueuelen(host: Host, device: str) -> int:
+    """As ip(8) has it."""
+    (link,) = json.loads(host.ip("-j", "link", "show", device))
+    return int(link["txqlen"])
+
+
+def waiting(fd: int) -> int:
+    """How many frames wait in a queue; they are taken out."""
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while os.read(fd, 70000):
+            count += 1
+    return count
+
+
 def test_offload_off_takes_and_gives_none(host: Host) -> None:
     async def test(system: System) -> None:
         port = await open_port(section(name="dev0", type="tap", netns=host.name, offload=False), system)
@@ -361,6 +416,7 @@ def test_queues_of_a_packet_port_share_the_frames(cabled: tuple[Host, Host]) -> 
     ("keys", "sentence"),
     [
         ({"interface": "nope"}, r"there is no interface nope in namespace .* \(there are: lo, tun7\)"),
+        ({"interface": "tun8"}, r'no interface tun8 in .* \(did you mean "tun7"\? there are: lo, tun7\)'),
         ({"interface": "tun7"}, "tun7 carries no Ethernet frames: use `protocol` instead of `interface`"),
     ],
 )

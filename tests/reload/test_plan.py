@@ -189,6 +189,10 @@ CASES: dict[str, tuple[list[tuple[str, str]], list[str]]] = {
         [('"10.0.0.1/24"', '"10.0.0.2/24"'), ("mtu = 1400", "up = false")],
         ["~ port lan: address [10.0.0.1/24] -> [10.0.0.2/24], mtu 1400 -> none, up true -> false"],
     ),
+    "how long the queues of a port are": (
+        [("mtu = 1400", "mtu = 1400\ntxqueuelen = 10000")],
+        ["~ port lan: txqueuelen none -> 10000"],
+    ),
     "queues": (
         [("mtu = 1400", "mtu = 1400\nqueues = 2")],
         ["-/+ port lan: queues 1 -> 2; queues can not be changed: made anew"],

@@ -36,8 +36,12 @@ _T = TypeVar("_T")
 
 
 def names(section: PortSection, mtu: int, count: int) -> tuple[str, ...]:
-    """Under which the descriptors of so many queues are kept."""
-    digest = blake2s(repr(section).encode(), digest_size=8).hexdigest()
+    """Under which the descriptors of so many queues are kept.
+
+    Of the section counts what is not as by default: a key that only the next version knows is none.
+    """
+    said = repr(section.model_dump(exclude_defaults=True))
+    digest = blake2s(said.encode(), digest_size=8).hexdigest()
     return tuple(f"{_prefix(section)}{queue} {digest} {mtu}" for queue in range(count))
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from vdp.config.nearest import nearest_hint
 from vdp.engine.interface import Feature, PortConfig, PortType
 from vdp.netlink import Link, Netlink, System, namespaces
 from vdp.netlink.decode import mac as mac_bytes
@@ -132,10 +133,10 @@ def _take_up(section: PortSection, store: FdStore) -> tuntap.TunTap | None:
 
 
 async def set_up(section: PortSection, netlink: Netlink, ifindex: int) -> Link:
-    """MTU, MAC address, addresses, then up: in the order in which `ip` would be used."""
+    """MTU, MAC address, queue length, addresses, then up: in the order in which `ip` would be used."""
     mac = mac_bytes(section.mac)
-    if section.mtu is not None or mac is not None:
-        await netlink.set_link(ifindex, mtu=section.mtu, mac=mac)
+    if (section.mtu, mac, section.txqueuelen) != (None, None, None):
+        await netlink.set_link(ifindex, mtu=section.mtu, mac=mac, txqueuelen=section.txqueuelen)
     there = {known.interface for known in netlink.addresses if known.ifindex == ifindex}
     for address in section.address:
         if address not in there:
@@ -154,10 +155,10 @@ async def _open_packet(
     link = netlink.link(section.interface)
     where = f" in namespace {section.netns}" if section.netns else ""
     if link is None:
-        there = ", ".join(sorted(known.name for known in netlink.links.values()))
-        raise PortError(
-            section.name, f"there is no interface {section.interface}{where} (there are: {there})"
-        )
+        there = sorted(known.name for known in netlink.links.values())
+        near = nearest_hint(section.interface, there)
+        words = f"{near} there are: {', '.join(there)}" if near else f"there are: {', '.join(there)}"
+        raise PortError(section.name, f"there is no interface {section.interface}{where} ({words})")
     if not link.is_ethernet:
         raise PortError(
             section.name,

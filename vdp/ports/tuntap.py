@@ -15,7 +15,7 @@ import errno
 import fcntl
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -41,6 +41,9 @@ _TUN_F_USO4 = 0x20
 _TUN_F_USO6 = 0x40
 
 _VNET_HDR_SIZE = 10
+
+#: dev->tx_queue_len of a new device: TUN_READQ_SIZE (drivers/net/tun.c), ether_setup (net/ethernet/eth.c).
+DEFAULT_TXQUEUELEN: Mapping[str, int] = {"tun": 500, "tap": 1000}
 
 _TSO = _TUN_F_CSUM | _TUN_F_TSO4 | _TUN_F_TSO6
 # From most to least; the first that the kernel accepts is taken.

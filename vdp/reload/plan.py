@@ -43,8 +43,8 @@ Sign = Literal["+", "-", "~", "-/+"]
 
 #: Keys of a port that can be changed while it is open, by type; `raw` is two types here.
 PORT_KEYS: Mapping[str, Set[str]] = {
-    "tap": {"address", "mtu", "mac", "up"},
-    "tun": {"address", "mtu", "up"},
+    "tap": {"address", "mtu", "mac", "txqueuelen", "up"},
+    "tun": {"address", "mtu", "txqueuelen", "up"},
     "interface": {"mtu", "up", "exclusive"},
     "protocol": {"mtu", "up"},
     "gro-cell": {"mtu", "up", "gro"},
@@ -341,9 +341,15 @@ class _Planning:
                     kind="at-start-only",
                 )
         for capability, path in self.present.lacking.items():
-            expected = f"nothing that needs {capability}, which vdp has not or gave up at its start"
-            hint = "restart vdp: it keeps what its configuration needs"
-            yield Fault(path, expected, "a key that does", hint, kind="at-start-only")
+            who = "no port" if path[0] == "port" else "nothing"
+            yield Fault(
+                path,
+                expected=f"nothing that needs {capability}",
+                found="a key that does",
+                hint="restart vdp: it keeps what its configuration needs",
+                message=f"needs {capability}, which this vdp gave up at its start, as {who} needed it then",
+                kind="at-start-only",
+            )
 
 
 # -- order ------------------------------------------------------------------------------------
