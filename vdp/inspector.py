@@ -60,7 +60,8 @@ class Inspector:
         self._engine = datapath.engine
         self._config = config
         self._started = time.monotonic()
-        self.ready = False
+        #: It is set up once, and does not stop yet.
+        self.is_started = False
         #: Who reads the configuration anew; None where nobody does.
         self.reload: Reload | None = None
         self.metrics_url = ""
@@ -99,6 +100,7 @@ class Inspector:
             "queues": self._engine.workers,
             "kernel_drops": 0,
             "rx_ring": 0,
+            "txqueuelen": None,
             "counters": sums,  # type: ignore[typeddict-item]
         }
 
@@ -120,6 +122,7 @@ class Inspector:
             "queues": port.queues,
             "kernel_drops": port.kernel_drops,
             "rx_ring": stats.rx_ring,
+            "txqueuelen": _txqueuelen(port),
             "counters": _counters(stats),
         }
 
@@ -141,6 +144,7 @@ class Inspector:
             "queues": self._engine.workers,
             "kernel_drops": 0,
             "rx_ring": 0,
+            "txqueuelen": None,
             "counters": _counters(stats),
         }
 
@@ -168,6 +172,7 @@ class Inspector:
                 "counters": link.stats(),
                 "err_count": link.errors.count if link.errors else 0,
                 "err_age_s": link.errors.age_s if link.errors else None,
+                "err_from": str(link.errors.last_from) if link.errors and link.errors.last_from else None,
                 "icmp_errors": {
                     effect.value: link.errors.effects[effect] if link.errors else 0 for effect in Effect
                 },
@@ -304,6 +309,11 @@ class Inspector:
             for mac in bridge.stations
         ]
 
+    def _held_rows(self) -> list[view.HeldRow]:
+        bridges = self._datapath.forwarding.bridges.values()
+        held = [(bridge, macs) for bridge in bridges if (macs := bridge.mobility.held())]
+        return [{**self._mac_row(bridge, macs[0]), "count": len(macs)} for bridge, macs in held]
+
     def _mac_row(self, bridge: Bridge, mac: bytes) -> view.MacRow:
         station = bridge.stations[mac]
         return {
@@ -346,15 +356,34 @@ class Inspector:
             for rule in self._datapath.forwarding.rules
         ]
 
+    def missing(self) -> list[str]:
+        """What of the configuration is not there to work with, such as "port lan"; none: vdp is ready.
+
+        A port that is to be up and has no device, or one that can not be read or written any more; a
+        link that is not made; a plugin that can not be loaded.  What an operator has set down or
+        unloaded is not missing.  Nor is a device that is down or without a carrier: it is there.
+        """
+        ports = [section.name for section in self._config.ports if not self._works(section.name)]
+        links = [link.name for link in self._config.links if link.name not in self._datapath.links]
+        infos, wanted = self._datapath.plugins.infos, self._config.plugins.load
+        plugins = [name for name in wanted if name in infos and infos[name].state == "failed"]
+        named = (("port", ports), ("link", links), ("plugin", plugins))
+        return [f"{what} {name}" for what, names in named for name in names]
+
+    def _works(self, name: str) -> bool:
+        port = self._datapath.ports.get(name)
+        return port is not None and (not port.up or self._engine.port_stats(port.number).up)
+
     def status(self) -> view.StatusRow:
-        slowpath = self._datapath.slowpath
+        slowpath, missing = self._datapath.slowpath, self.missing()
         limit = self._config.engine.flows * self._engine.workers
         return {
             "version": __version__,
             "pid": os.getpid(),
             "uptime_s": time.monotonic() - self._started,
             "config": str(self._config.path),
-            "ready": self.ready,
+            "ready": self.is_started and not missing,
+            "missing": missing,
             "ports": len(self._datapath.ports),
             "links": len(self._datapath.links),
             "bridges": list(self._datapath.forwarding.bridges),
@@ -383,11 +412,7 @@ class Inspector:
                 },
             },
             "overload": self._overload_row(),
-            "held_macs": [
-                self._mac_row(bridge, mac)
-                for bridge in self._datapath.forwarding.bridges.values()
-                for mac in bridge.mobility.held()
-            ],
+            "held_macs": self._held_rows(),
             "troubles": [
                 f"port {port.name}: {port.trouble}" for port in self._datapath.ports.values() if port.trouble
             ],
@@ -442,9 +467,15 @@ class Inspector:
         }
 
     def _netlink_rows(self) -> list[view.NetlinkRow]:
-        heard = self.system.netlinks if self.system else ()
         return [
-            {"netns": each.netns, "events": each.events_received, "overruns": each.overruns} for each in heard
+            {
+                "netns": heard.netns,
+                "events": heard.events_received,
+                "overruns": heard.overruns,
+                "in_step": heard.in_step,
+                "lost_ago_s": None if heard.lost_at is None else time.monotonic() - heard.lost_at,
+            }
+            for heard in (self.system.netlinks if self.system else ())
         ]
 
     def _request_rows(self) -> dict[str, dict[str, int]]:
@@ -493,6 +524,14 @@ def _carrier(port: Port) -> bool | None:
         return None
     device = port.opened.netlink.links.get(port.opened.ifindex)
     return device is not None and device.up and device.carrier
+
+
+def _txqueuelen(port: Port) -> int | None:
+    """Of a TAP or TUN, as its device has it now, whoever set it."""
+    if port.type not in (PortType.TAP, PortType.TUN) or port.opened is None:
+        return None
+    device = port.opened.netlink.links.get(port.opened.ifindex)
+    return None if device is None else device.txqueuelen
 
 
 def _counters(stats: PortStats) -> view.PortCounters:

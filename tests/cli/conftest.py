@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from vdp.cli import main
 from vdp.cli.commands import COMMANDS
 from vdp.control.methods import method_table
 from vdp.control.server import ControlServer, Method
+from vdp.status import History
+from vdp.status.method import finding_table
 
 
 def changes(view: FakeView) -> dict[str, Method]:
@@ -54,6 +57,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
     async def start() -> ControlServer:
         methods = method_table(view) | changes(view) | {"perf.show": lambda params: {"seconds": 1.0}}
+        methods |= finding_table(History(view, count().__next__))
         server = ControlServer(path, methods)
         await server.start()
         return server

@@ -9,12 +9,17 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.conftest import Daemon, Vdp
+from tests.control.fake_view import FakeView
 from vdp.cli import exits
 from vdp.cli.commands import COMMANDS, Command
+from vdp.control.client import call
+from vdp.control.errors import UNKNOWN_METHOD, ControlError
+from vdp.status import Finding, History
 
 HEAVY = (
     "pydantic",
@@ -27,6 +32,14 @@ HEAVY = (
     "asyncio",
     "pytun",
 )
+
+
+#: The fields of a finding; scripts rely on them.
+FINDING = ["command", "sentence", "severity", "subject"]
+
+
+def findings_of(view: FakeView) -> list[Finding]:
+    return History(view).findings()
 
 
 def words(command: Command) -> list[str]:
@@ -53,7 +66,10 @@ def test_json_is_the_answer_of_the_daemon(vdp: Vdp, daemon: Daemon, command: Com
         "status": view.state,
     }
     assert (result.code, result.err) == (exits.OK, "")
-    assert json.loads(result.out) == answers[command.method]
+    answer = json.loads(result.out)
+    if command.method == "status":
+        assert [sorted(row) for row in answer.pop("findings")] == [FINDING] * len(findings_of(view))
+    assert answer == answers[command.method]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +103,7 @@ def test_ports_are_a_table_with_aligned_columns(vdp: Vdp, daemon: Daemon) -> Non
     ]
     assert [line[55:] for line in result.out.splitlines()] == [
         "RING  RX FRAMES  RX BYTES  TX FRAMES  TX BYTES  DROPPED  ERROR",
-        "   -         10      1000          4       400        0  -",
+        "1000         10      1000          4       400        0  -",
         "4096          5       700          0         0        7  ENETDOWN: Network is down",
         "   -          3         0          0         0        0  -",
     ]
@@ -136,10 +152,61 @@ def test_the_other_tables_name_what_matters(vdp: Vdp, daemon: Daemon) -> None:
     assert ["ready", "yes"] in status
 
 
+def test_the_status_ends_with_what_is_wrong_the_worst_first(vdp: Vdp, daemon: Daemon) -> None:
+    daemon.view.state |= {"ready": False, "missing": ["port underlay", "plugin wccp"]}
+    result = vdp("status", "--socket", daemon.socket)
+    assert result.code == exits.DEGRADED
+    figures, wrong = result.out.split("\n\n")
+    assert "ready" in figures
+    lines = wrong.splitlines()
+    assert lines[0] == (
+        "bad: vdp: It is not ready, this is missing: port underlay, plugin wccp.  (vdp doctor)"
+    )
+    assert "bad: port underlay: It is down: ENETDOWN: Network is down.  (vdp port show underlay)" in lines
+    assert [line.partition(":")[0] for line in lines] == sorted(line.partition(":")[0] for line in lines)
+    assert len(lines) == len(findings_of(daemon.view)) > 5
+    assert all(c.isprintable() for line in lines for c in line)
+
+
+def test_the_status_of_what_is_well_ends_with_that(vdp: Vdp, daemon: Daemon) -> None:
+    view = daemon.view
+    view.ports, view.links, view.plugins = view.ports[:1], [], view.plugins[:1]
+    del view.handlers[0]
+    view.state["overload"]["steps"] = []
+    assert vdp("status", "--socket", daemon.socket).out.endswith("\n\nnothing is wrong\n")
+    assert json.loads(vdp("status", "--json", "--socket", daemon.socket).out)["findings"] == []
+
+
+def test_of_an_older_daemon_nothing_is_claimed(
+    vdp: Vdp, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(path: str, method: str, params: dict[str, Any] | None = None) -> Any:
+        if method == "finding.list":
+            raise ControlError(UNKNOWN_METHOD, "there is no method finding.list")
+        return call(path, method, params)
+
+    monkeypatch.setattr("vdp.cli.commands.call", older)
+    result = vdp("status", "--socket", daemon.socket)
+    assert (result.code, "nothing is wrong" in result.out) == (exits.OK, False)
+    assert "is older than this command" in result.err
+
+
 def test_nothing_to_show_is_a_header_and_success(vdp: Vdp, daemon: Daemon) -> None:
     daemon.view.drops = []
     result = vdp("drop", "show", "--socket", daemon.socket)
     assert (result.code, result.out) == (exits.OK, "PORT  REASON  PACKETS  TEXT\n")
+    assert result.err == "nothing is dropped\n"
+    result = vdp("drop", "show", "--json", "--socket", daemon.socket)
+    assert (result.out.strip(), result.err) == ("[]", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "near"), [("prot show", "port"), ("link shw", "show"), ("flow dump --sort packts", "packets")]
+)
+def test_the_nearest_noun_verb_or_choice_is_named(vdp: Vdp, words: str, near: str) -> None:
+    result = vdp(*words.split())
+    assert (result.code, "invalid choice" in result.err) == (exits.USAGE, True)
+    assert result.err.endswith(f'\nhint: did you mean "{near}"?\n')
 
 
 def test_control_bytes_from_outside_are_escaped(vdp: Vdp, daemon: Daemon) -> None:

@@ -54,6 +54,13 @@ def test_names_that_can_be_explained(vdp: Vdp) -> None:
     assert words(vdp, "explain", "tunnel_no") == ["tunnel_no_link"]
 
 
+def test_what_only_the_scripts_ask_is_offered_to_nobody(vdp: Vdp) -> None:
+    result = vdp("completion", "nosuch")
+    assert result.code == exits.USAGE
+    assert "fish" in result.err
+    assert "words" not in result.err
+
+
 @pytest.mark.parametrize("shell", SCRIPTS)
 def test_each_shell_has_a_script_that_asks_vdp(vdp: Vdp, shell: str) -> None:
     result = vdp("completion", shell)

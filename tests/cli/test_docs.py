@@ -12,6 +12,8 @@ from vdp.cli.commands import COMMANDS, OWN
 from vdp.control import errors
 from vdp.control.methods import method_table
 from vdp.control.server import CLIENTS_MOST, IDLE_S, REQUEST_BYTES_MOST
+from vdp.status import History
+from vdp.status.method import finding_table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 
@@ -57,6 +59,7 @@ def test_the_protocol_is_that_of_the_code() -> None:
     section = PAGE[PAGE.index("## The control socket") :]
     changes = {command.method for command in COMMANDS if command.changes}
     known = method_table(FakeView()).keys() | changes | {"plugin.call", "flow.asked", "log.set", "perf.show"}
+    known |= finding_table(History(FakeView())).keys()
     assert set(re.findall(r"`(\w+\.\w+|status)`", section)) == known
     codes = {value for name, value in vars(errors).items() if name.isupper()}
     assert set(re.findall(r"`(\w+)`", section[section.index("Error codes") :].split(".")[0])) == codes

@@ -86,6 +86,11 @@ def test_what_it_means_where_it_comes_from_and_what_to_do_are_printed(vdp: Vdp, 
     assert list(said) == ["name", "sort", "means", "cause", "todo"]
 
 
+def test_a_stranger_of_any_kind_of_tunnel_is_looked_for(vdp: Vdp) -> None:
+    text = " ".join(vdp("explain", "tunnel_no_link").out.split())
+    assert "`ip -d link show` there" in text
+
+
 def test_a_misspelt_name_is_answered_with_the_nearest(vdp: Vdp) -> None:
     result = vdp("explain", "tx_eror")
     assert result.code == exits.NOT_FOUND

@@ -44,6 +44,7 @@ def port(name: str, kind: str = "tap", number: int = 1, **values: int) -> PortRo
         "queues": 1,
         "kernel_drops": 0,
         "rx_ring": 4096 if kind == "raw" else 0,
+        "txqueuelen": 1000 if kind == "tap" else None,
         "counters": counters(**values),
     }
 
@@ -112,6 +113,7 @@ class FakeView:
                 },
                 "err_count": 1,
                 "err_age_s": 2.5,
+                "err_from": "192.0.2.254",
                 "icmp_errors": {"path_mtu": 1, "route": 0, "failure": 3, "ignored": 2},
                 "path_mtu": 1400,
             }
@@ -234,6 +236,7 @@ class FakeView:
                 "read_s": 1_700_000_000.0,
             },
             "ready": True,
+            "missing": [],
             "ports": 3,
             "links": 1,
             "bridges": ["br0", "br1"],
@@ -270,8 +273,8 @@ class FakeView:
             },
             "log": {"info": 5, "warning": 2},
             "netlink": [
-                {"netns": None, "events": 30, "overruns": 0},
-                {"netns": "blue", "events": 4, "overruns": 1},
+                {"netns": None, "events": 30, "overruns": 0, "in_step": True, "lost_ago_s": None},
+                {"netns": "blue", "events": 4, "overruns": 1, "in_step": True, "lost_ago_s": 600.0},
             ],
             "requests": {"port.show": {"ok": 8, "error": 1}, "other": {"ok": 0, "error": 3}},
         }  # fmt: skip

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.control.fake_view import FakeView
 from tests.lab import REPOSITORY, Host, Lab
+from vdp import __version__
 from vdp.cli.daemon import checked
+from vdp.control.errors import UNKNOWN_METHOD, ControlError
+from vdp.control.methods import method_table
 from vdp.doctor.configured import Configured
+from vdp.doctor.daemon import Running
 from vdp.doctor.daemon import daemon as daemon_checks
 from vdp.doctor.environment import environment
 from vdp.doctor.machine import Device, Machine, Namespace, _device
 from vdp.doctor.result import Result, verdict
+from vdp.netlink import namespaces
 
 pytestmark = pytest.mark.root
 
+# linux/if_tun.h
+TUNSETIFF, TUNSETCARRIER, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x400454E2, 0x2, 0x1000
+BELOW = {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
 LOCAL, REMOTE = "192.0.2.1", "192.0.2.2"
 MACHINE = Machine()
 
@@ -70,12 +82,19 @@ listen = "127.0.0.1:0"
 """
 
 
-def complaints(text: str, folder: Path, machine: Machine = MACHINE, *, running: bool = False) -> list[Result]:
+def complaints(
+    text: str,
+    folder: Path,
+    machine: Machine = MACHINE,
+    *,
+    running: bool = False,
+    beside: Running | None = None,
+) -> list[Result]:
     """What is not well of that configuration."""
     path = folder / "vdp.toml"
     path.write_text(text)
     config, plugins = checked(path)
-    found = Configured(config, plugins.kinds, machine, running=running).results()
+    found = Configured(config, plugins.kinds, machine, running=running, beside=beside).results()
     return [each for each in found if each.status != "ok"]
 
 
@@ -155,8 +174,40 @@ def test_a_tap_that_was_left_over(host: Host, tmp_path: Path) -> None:
     (found,) = complaints(configuration(host), tmp_path)
     assert (found.check, found.status) == ("stale-tap", "fail")
     assert complaints(configuration(host), tmp_path, running=True) == [], "it is the daemon's own"
+    assert "stays" in found.sentence
     mend(found)
     assert complaints(configuration(host), tmp_path) == []
+
+
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_tap_that_a_process_has_is_not_left_over(host: Host, tmp_path: Path, persistent: bool) -> None:
+    """Nor is it if it stays and is down, or goes with its process and was told to have no carrier."""
+    if persistent:
+        host.ip("tuntap", "add", "tap0", "mode", "tap")
+    tap = namespaces.run_in(host.name, lambda: attach("tap0"))
+    try:
+        fcntl.ioctl(tap, TUNSETCARRIER, struct.pack("=i", persistent))
+        (found,) = complaints(configuration(host), tmp_path)
+        assert (found.check, found.status) == ("name-clash", "fail")
+        assert "a running process has" in found.sentence
+        assert "delete" not in found.fix
+        ours = Running(1, tmp_path / "other.toml", frozenset({("tap0", host.name)}))
+        assert complaints(configuration(host), tmp_path, beside=ours) == [], "a reload takes it over"
+        theirs = Running(1, tmp_path / "other.toml", frozenset({("tap0", None)}))
+        assert complaints(configuration(host), tmp_path, beside=theirs) == [found]
+    finally:
+        os.close(tap)
+    if persistent:
+        (found,) = complaints(configuration(host), tmp_path)
+        assert found.check == "stale-tap"
+        mend(found)
+
+
+def attach(name: str) -> int:
+    """A TAP of that name, and a descriptor of it."""
+    tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    fcntl.ioctl(tap, TUNSETIFF, struct.pack("16sH22x", name.encode(), IFF_TAP | IFF_NO_PI))
+    return tap
 
 
 def test_a_name_that_another_device_has(host: Host, tmp_path: Path) -> None:
@@ -175,6 +226,8 @@ def test_a_port_that_somebody_listens_on(host: Host, tmp_path: Path) -> None:
         (found,) = complaints(text, tmp_path)
         assert (found.check, found.status) == ("port-clash", "fail")
         assert str(number) in found.fix
+        ours = Running(1, tmp_path / "other.toml", metrics=f"127.0.0.1:{number}")
+        assert complaints(text, tmp_path, beside=ours) == []
         assert complaints(text, tmp_path, running=True) == []
     assert complaints(text, tmp_path) == []
 
@@ -220,16 +273,15 @@ def doctor(*before: str, config: Path | None = None) -> tuple[int, dict[str, lis
     """Run as users do, behind a command that takes something away; exit code and answer."""
     command = [*before, sys.executable, "-m", "vdp", "doctor", "--json", "--socket", "/nonexistent/vdp.sock"]
     command += ["-c", str(config)] if config else []
-    below = {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=below)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=BELOW)
     return done.returncode, json.loads(done.stdout)
 
 
 def test_no_tun_node() -> None:
     script = 'mount -t tmpfs none /dev/net && exec "$@"'
     code, answer = doctor("unshare", "-m", "sh", "-c", script, "sh")
-    (found,) = [each for each in answer["checks"] if each["status"] == "fail"]
-    assert (code, found["check"]) == (1, "tun-node")
+    found, absent = [each for each in answer["checks"] if each["status"] == "fail"]
+    assert (code, found["check"], absent["check"]) == (1, "tun-node", "no-daemon")
     assert "mknod" in found["fix"]
 
 
@@ -252,14 +304,19 @@ def test_a_configuration_with_mistakes(tmp_path: Path) -> None:
 def test_a_daemon_that_runs_is_asked(lab: Lab, host: Host) -> None:
     daemon = lab.vdp(host, configuration(host).replace(f'netns = "{host.name}"', ""))
     command = host.command(sys.executable, "-m", "vdp", "doctor", "--socket", str(daemon.socket))
-    below = {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'plugins'}", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=below)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=BELOW)
     assert done.returncode == 0, done.stdout + done.stderr + daemon.process.said()
     assert "answers, for" in done.stdout
     assert "port tap0: as it should be" in done.stdout, "its file is looked at, and its own TAP is not stale"
     assert done.stderr.startswith("vdp: all well (")
+    # A copy of its file, that is to replace it: what the daemon has is no clash.
+    copy = daemon.socket.with_suffix(".copy")
+    copy.write_text(daemon.socket.with_suffix(".toml").read_text())
+    live = host.command(sys.executable, "-m", "vdp", "check", "--live", "-c", str(copy))
+    done = subprocess.run(live, capture_output=True, text=True, timeout=30, env=BELOW)
+    assert done.returncode == 0, done.stdout + done.stderr
     # From another namespace it finds the same, and says so.
-    done = subprocess.run(command[-6:], capture_output=True, text=True, timeout=30, env=below)
+    done = subprocess.run(command[-6:], capture_output=True, text=True, timeout=30, env=BELOW)
     assert done.returncode == 0, done.stdout
     assert f"the daemon (pid {daemon.process.pid}) runs in another network namespace" in done.stdout
     assert f"nsenter -t {daemon.process.pid} -n" in done.stdout
@@ -270,10 +327,56 @@ def test_a_socket_that_a_dead_daemon_left(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
     (found,) = daemon_checks(str(path))
-    assert (found.check, found.status) == ("daemon", "fail")
+    assert (found.check, found.status) == ("no-daemon", "fail")
     assert "vdp -c FILE" in found.fix
-    path.unlink()
-    assert [each.status for each in daemon_checks(str(path))] == ["ok"]
+    (still,) = daemon_checks(str(path), expected=False)
+    assert still.status == "fail", "one ran, and it is gone"
+
+
+def test_no_daemon_is_a_fault_but_for_who_looks_at_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "vdp.sock"
+    (found,) = daemon_checks(str(path))
+    assert (found.status, found.sentence) == ("fail", f"no daemon answers at {path}")
+    assert found.fix == "vdp -c FILE, or systemctl status vdp"
+    assert verdict([found]) == f"1 fault in 1 checks: no daemon answers at {path}"
+    (none_yet,) = daemon_checks(str(path), expected=False)
+    assert none_yet.status == "ok"
+    assert verdict([none_yet]).startswith(f"all well (1 checks); no daemon answers at {path}")
+    file = tmp_path / "vdp.toml"
+    file.write_text(f'[control]\nsocket = "{path}"\n[metrics]\nenabled = false\n')
+    named, below = ["-c", str(file)], BELOW | {"VDP_SOCKET": str(path)}
+    for arguments, status in ((named, "ok"), ([], "fail"), ([*named, "--socket", str(path)], "fail")):
+        asked = [sys.executable, "-m", "vdp", "doctor", "--json", *arguments]
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=30, env=below)
+        (said,) = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "no-daemon"]
+        assert (said["status"], str(path) in said["sentence"]) == (status, True)
+
+
+def test_the_daemon_s_own_findings_are_what_it_complains_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has heard and seen for longer than a command can; an older one is looked at twice instead."""
+    view = FakeView()
+    view.state["version"] = __version__
+    answers = method_table(view)
+    silent = {"severity": "bad", "subject": "link gt1", "sentence": "It heard nothing.", "command": "look"}
+
+    def own(path: str, method: str, params: dict[str, Any] | None = None) -> Any:
+        if method == "finding.list":
+            return [silent]
+        return answers[method](params or {})
+
+    def older(path: str, method: str, params: dict[str, Any] | None = None) -> Any:
+        if method == "finding.list":
+            raise ControlError(UNKNOWN_METHOD, "no such method")
+        return answers[method](params or {})
+
+    monkeypatch.setattr("vdp.control.remote.call", own)
+    told = [each for each in daemon_checks("socket") if each.check == "running"]
+    assert [(each.status, each.sentence, each.fix) for each in told] == [
+        ("fail", "link gt1: It heard nothing.", "look")
+    ]
+    monkeypatch.setattr("vdp.control.remote.call", older)
+    told = [each for each in daemon_checks("socket") if each.check == "running"]
+    assert any("192.0.2.254 says by ICMP" in each.sentence for each in told)
 
 
 def test_the_verdict_is_one_line() -> None:

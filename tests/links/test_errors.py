@@ -8,7 +8,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.inet6 import ICMPv6DestUnreach, ICMPv6PacketTooBig, IPv6
 
-from tests.links.errors import LEAST, error4, frag_needed, unreachable
+from tests.links.errors import LEAST, ROUTER, error4, frag_needed, unreachable
 from tests.plane import L2, L3, MAC_A, A, B, MakePlane, Plane
 from vdp.links.gre_tunnel import GreTunnel
 from vdp.links.path_mtu import CHANGES
@@ -423,8 +423,9 @@ def test_errors_count_for_thirty_seconds_from_the_last_one(plane: Plane) -> None
     assert link.errors.count == 2
     plane.pass_time(29)
     assert (link.errors.count, link.errors.age_s) == (2, 29)
+    assert str(link.errors.last_from) == ROUTER
     plane.pass_time(2)
-    assert (link.errors.count, link.errors.age_s) == (0, None)
+    assert (link.errors.count, link.errors.age_s, link.errors.last_from) == (0, None, None)
     assert sent(plane)
     assert plane.received("lan") == []
     plane.send("underlay", unreachable(packet))

@@ -36,6 +36,9 @@ load = ["gre", "gretap", "ip6gre", "erspan", "nvgre", "pptp", "wccp"]
 
 addresses4 = st.integers(0x0A000001, 0x0A0000FF).map(IPv4Address).map(str)
 addresses6 = st.integers(1, 255).map(lambda n: str(IPv6Address(0x20010DB8 << 96 | n)))
+# Never the local one, which a configuration is refused for.
+remotes4 = st.integers(0x0A000101, 0x0A0001FF).map(IPv4Address).map(str)
+remotes6 = st.integers(257, 511).map(lambda n: str(IPv6Address(0x20010DB8 << 96 | n)))
 keys = st.one_of(st.integers(0, 0xFFFFFFFF), st.just("0.0.1.2"))
 flags = st.booleans()
 octets = st.one_of(st.integers(0, 255), st.just("inherit"))
@@ -49,9 +52,9 @@ def options(**strategies: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str,
 
 outer = {"tos": octets, "ttl": octets, "mtu": st.integers(60, 66000), "up": flags,
          "link": st.sampled_from(["eth0", "eth1"])}  # fmt: skip
-outer4 = {**outer, "local": addresses4, "remote": addresses4 | st.just("239.1.2.3"), "pmtudisc": flags,
+outer4 = {**outer, "local": addresses4, "remote": remotes4 | st.just("239.1.2.3"), "pmtudisc": flags,
           "ignore_df": flags}  # fmt: skip
-outer6 = {**outer, "local": addresses6, "remote": addresses6,
+outer6 = {**outer, "local": addresses6, "remote": remotes6,
           "flowlabel": st.one_of(st.integers(0, 0xFFFFF), st.sampled_from(["auto", "inherit"])),
           "encaplimit": st.one_of(st.integers(0, 255), st.just("none"))}  # fmt: skip
 header = {"key": keys, "ikey": keys, "okey": keys, "csum": flags, "icsum": flags, "ocsum": flags,

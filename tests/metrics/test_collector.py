@@ -19,6 +19,7 @@ from vdp.metrics.catalogue import CATALOGUE
 from vdp.metrics.collector import COMMON_REASONS, DROP_SERIES, DatapathCollector
 from vdp.metrics.reference import page
 from vdp.metrics.server import MetricsServer
+from vdp.status import History
 
 PROMTOOL = shutil.which("promtool")
 
@@ -242,7 +243,7 @@ def test_the_whole_keeps_to_three_thousand_series() -> None:
     view.state["workers"] = [worker(n) for n in range(16)]
     view.state["netlink"] = [{"netns": f"n{n}", "events": 0, "overruns": 0} for n in range(8)]
     view.state["requests"] = {f"m{n}": {"ok": 0, "error": 0} for n in range(60)}
-    server = MetricsServer(Listen("127.0.0.1", 0), view)
+    server = MetricsServer(Listen("127.0.0.1", 0), view, History(view))
     samples = sum(len(family.samples) for family in server.registry.collect())
     assert 1500 < samples <= 3000
 

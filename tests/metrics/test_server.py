@@ -13,13 +13,15 @@ from tests.control.fake_view import FakeView
 from vdp.config.values import Listen
 from vdp.control.view import PortRow
 from vdp.metrics.server import CONNECTIONS_MOST, REQUEST_BYTES_MOST, MetricsServer
+from vdp.status import History
 
 Test = Callable[[MetricsServer], Awaitable[None]]
 
 
 def run(test: Test, view: FakeView | None = None, host: str = "127.0.0.1", timeout_s: float = 5.0) -> None:
     async def main() -> None:
-        server = MetricsServer(Listen(host, 0), view or FakeView(), timeout_s)
+        source = view or FakeView()
+        server = MetricsServer(Listen(host, 0), source, History(source), timeout_s)
         await server.start()
         try:
             await asyncio.wait_for(test(server), 20)
@@ -77,7 +79,10 @@ def test_ready_tells_whether_all_is_set_up() -> None:
         status, _, body = await get(server, "/-/ready")
         assert (status, body) == (200, b"ready\n")
         view.state["ready"] = False
-        assert (await get(server, "/-/ready"))[0] == 503
+        status, _, body = await get(server, "/-/ready")
+        assert (status, body) == (503, b"not ready: it starts, or stops\n")
+        view.state["missing"] = ["port lan", "plugin wccp"]
+        assert (await get(server, "/-/ready"))[2] == b"not ready: port lan, plugin wccp\n"
 
     run(test, view)
 
@@ -198,7 +203,7 @@ def test_an_ipv6_address_can_be_listened_on() -> None:
 
 def test_an_address_in_use_is_named() -> None:
     async def test(server: MetricsServer) -> None:
-        second = MetricsServer(server.address, FakeView())
+        second = MetricsServer(server.address, server._source, server._history)
         with pytest.raises(OSError, match=f"metrics can not listen on {server.address}"):
             await second.start()
         await second.stop()

@@ -123,6 +123,21 @@ def test_what_is_wrong_comes_first_and_says_where_to_look() -> None:
     assert page.index("has heard nothing") < page.index("Received")
 
 
+@pytest.mark.parametrize(
+    ("told_by", "said"),
+    [("192.0.2.2", "192.0.2.2 itself answers by ICMP: nobody takes the tunnel's packets there"),
+     ("192.0.2.254", "192.0.2.254 says by ICMP that 192.0.2.2 can not be reached"),
+     (None, "ICMP says that 192.0.2.2 can not be reached (from the far host itself: nobody takes")],
+)  # fmt: skip
+def test_who_says_that_a_remote_can_not_be_reached(told_by: str | None, said: str) -> None:
+    view, clock, history = watched()
+    view.links[0]["err_from"] = told_by
+    clock.now += 5
+    history.take()
+    (told,) = [each for each in history.findings() if each.subject == "link gt1"]
+    assert (told.severity, told.sentence.startswith(said)) == ("bad", True), told.sentence
+
+
 def test_a_timer_of_a_plugin_that_rests_for_failing_is_told() -> None:
     _, _, history = watched()
     found = findings(history.now, history.rates, history.heard, history.spoke)
@@ -133,15 +148,42 @@ def test_a_timer_of_a_plugin_that_rests_for_failing_is_told() -> None:
 def test_of_each_bridge_one_address_that_moves_is_told() -> None:
     view, clock, history = watched()
     view.state["held_macs"] = [
-        {"bridge": "br0", "mac": f"02:00:00:00:00:0{n}", "member": "tap0", "age_s": 0.1, "held": True}
-        for n in (1, 2)
+        {
+            "bridge": "br0",
+            "mac": "02:00:00:00:00:01",
+            "member": "tap0",
+            "age_s": 0.1,
+            "held": True,
+            "count": 3,
+        }
     ]
     clock.now += 5
     history.take()
     found = findings(history.now, history.rates, history.heard, history.spoke)
     (told,) = [finding for finding in found if finding.subject == "bridge br0"]
     assert told.command == "vdp bridge macs"
-    assert told.sentence.startswith("02:00:00:00:00:01 moves to and fro between members, and is held at tap0")
+    assert told.sentence.startswith("02:00:00:00:00:01 and 2 more move to and fro between members")
+
+
+def test_that_events_of_the_kernel_are_lost_is_told_and_for_a_minute_that_they_were() -> None:
+    view, clock, history = watched()
+
+    def told() -> list[tuple[str, str]]:
+        clock.now += 5
+        history.take()
+        return [
+            (each.severity, each.sentence) for each in history.findings() if each.subject == "netlink of blue"
+        ]
+
+    heard = view.state["netlink"][1]
+    assert told() == []
+    heard |= {"in_step": False, "lost_ago_s": 0.25}
+    ((severity, sentence),) = told()
+    assert (severity, "all is asked for again" in sentence) == ("bad", True)
+    heard |= {"in_step": True, "lost_ago_s": 30.0}
+    assert told() == [("warning", "Events of the kernel were lost 30 s ago: all was asked for again.")]
+    heard["lost_ago_s"] = 61.0
+    assert told() == []
 
 
 def test_a_link_that_has_nothing_to_say_is_not_wrong() -> None:

@@ -39,10 +39,24 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Parser(argparse.ArgumentParser):
+    """One that says which noun, verb or choice is nearest to what is none."""
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            from vdp.config.nearest import nearest_hint
+
+            if hint := nearest_hint(str(value), map(str, action.choices or ())):
+                error.message += f"\nhint: {hint}"
+            raise
+
+
 def build_parser(noun: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of one noun's only, or with "" of none."""
     codes = ", ".join(f"{code} {meaning}" for code, meaning in exits.MEANINGS.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="vdp",
         description="An Open vSwitch-style dataplane. `vdp -c FILE` runs it; the commands ask a running one.",
         epilog=_EPILOG.format(codes=codes),

@@ -30,7 +30,7 @@ from vdp.control.client import call
 from vdp.control.errors import ControlError, DaemonUnreachable
 
 METHODS = (
-    "status", "port.show", "link.show", "flow.dump",
+    "status", "finding.list", "port.show", "link.show", "flow.dump",
     "handler.list", "plugin.list", "drop.show", "bridge.show", "bridge.macs", "route.show", "perf.show",
 )  # fmt: skip
 #: Entries of one list that are taken: a full flow table would be hundreds of megabytes.
@@ -190,7 +190,7 @@ def _doctor(socket: str, config: Path | None) -> list[dict[str, str]]:
     from vdp.doctor.machine import Machine
 
     machine = Machine()
-    results = [*environment(machine), *daemon(socket)]
+    results = [*environment(machine), *daemon(socket, expected=config is None)]
     if config is not None:
         results += examined(config, machine, running(socket))
     return [each.as_json() for each in results]

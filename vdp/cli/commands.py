@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from vdp.cli import exits
 from vdp.cli.text import escaped, talk
 from vdp.control.client import DEFAULT_SOCKET, call
-from vdp.control.errors import BAD_REQUEST, NOT_FOUND, ControlError, DaemonUnreachable
+from vdp.control.errors import BAD_REQUEST, NOT_FOUND, UNKNOWN_METHOD, ControlError, DaemonUnreachable
 
 
 class Command(NamedTuple):
@@ -48,7 +48,7 @@ COMMANDS = (
     Command("rule", "show", "rules, in the order they are looked at"),
     Command("bridge", "show", "bridges: their members, and how many MAC addresses they know", "BRIDGE"),
     Command("bridge", "macs", "MAC addresses that bridges have learned", "BRIDGE"),
-    Command("status", "", "the daemon at a glance"),
+    Command("status", "", "the daemon at a glance, and what is wrong now"),
 )
 
 
@@ -185,9 +185,11 @@ def ask(command: Command, arguments: Namespace) -> int:
         if apart_s is not None:
             from vdp.cli.rates import drops_with_rates
 
-            answer: object = drops_with_rates(path, params, apart_s)
+            answer: Any = drops_with_rates(path, params, apart_s)
         else:
             answer = call(path, command.method, params)
+            if command.method == "status":
+                answer |= _wrong_now(path)
     except SocketUnknown as error:
         complain(str(error), f"vdp check -c {arguments.config} says what is wrong")
         return exits.CONFIG
@@ -203,6 +205,17 @@ def ask(command: Command, arguments: Namespace) -> int:
     return _print(command, arguments, answer, named=name is not None)
 
 
+def _wrong_now(path: str) -> dict[str, Any]:
+    """The findings, as a field of the status."""
+    try:
+        return {"findings": call(path, "finding.list")}
+    except ControlError as error:
+        if error.code != UNKNOWN_METHOD:
+            raise
+        talk("vdp: the daemon is older than this command and does not say what is wrong: vdp doctor does")
+        return {}
+
+
 def _print(command: Command, arguments: Namespace, answer: object, named: bool) -> int:
     from vdp.cli.pages import PAGES, flow_page, print_json, toml_page
 
@@ -214,6 +227,8 @@ def _print(command: Command, arguments: Namespace, answer: object, named: bool) 
         flow_page(explain=True)(answer, sys.stdout, named)
     else:
         PAGES[command.method](answer, sys.stdout, named)
+        if command.method == "drop.show" and not answer:
+            talk("nothing is dropped")
     if command.method == "status" and isinstance(answer, dict) and not answer["ready"]:
         return exits.DEGRADED
     return exits.OK

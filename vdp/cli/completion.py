@@ -55,8 +55,15 @@ NAMES = {
 TIMEOUT_S = 0.5
 
 
+class _Shells(tuple[str, ...]):
+    """The shells; `words` is taken as well, and offered to nobody: it is for the scripts."""
+
+    def __contains__(self, word: object) -> bool:
+        return word == "words" or super().__contains__(word)
+
+
 def add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("shell", choices=[*SCRIPTS, "words"], metavar="SHELL", help=", ".join(SCRIPTS))
+    parser.add_argument("shell", choices=_Shells(SCRIPTS), metavar="SHELL", help=", ".join(SCRIPTS))
     parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.set_defaults(run=completion)
 
@@ -106,7 +113,7 @@ def candidates(before: Sequence[str], options: bool) -> Iterable[str]:
     if isinstance(left[0].choices, dict) and not noun:
         return [command.noun.split()[0] for command in (*COMMANDS, *OWN)]
     if left[0].choices is not None:
-        return [str(choice) for choice in left[0].choices if choice != "words"]
+        return [str(choice) for choice in left[0].choices]
     return [*second, *_names(str(left[0].metavar), given)]
 
 

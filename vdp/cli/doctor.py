@@ -33,7 +33,8 @@ def doctor(arguments: argparse.Namespace) -> int:
     results = list(environment(machine))
     if file is not None:
         results += examined(file, machine, found)
-    results += daemon(socket)
+    # Who looks at a file before its first start knows that nobody runs.
+    results += daemon(socket, expected=not arguments.config or bool(arguments.socket))
     return report(results, as_json=arguments.json, quiet=arguments.quiet)
 
 
@@ -50,7 +51,7 @@ def examined(file: Path, machine: Machine, found: Running | None) -> list[Result
         sentence = f"{file}: {count} mistake{'' if count == 1 else 's'}"
         return [Result("configuration", "fail", sentence, f"vdp check -c {file}")]
     its = found if found is not None and found.has(file) else None
-    configured = Configured(config, plugins.kinds, machine, running=its is not None)
+    configured = Configured(config, plugins.kinds, machine, running=its is not None, beside=found)
     return looked_at(its, lambda: [*configured.results()])
 
 

@@ -36,8 +36,8 @@ EXIT_CODES: dict[int, tuple[str, str]] = {
     ),
     exits.NOT_FOUND: ("A name that is not there.", "The hint has the nearest name, or all of them."),
     exits.DEGRADED: (
-        "It answers, but not everything of its configuration is set up or works.",
-        "`vdp doctor` says what, and the command that mends it.",
+        "It answers, but is not ready: it starts or stops, or something of its configuration is missing.",
+        "The last lines of `vdp status` say what; `vdp doctor` says the command that mends it.",
     ),
     exits.DROPPED: (
         "`vdp trace`: the packet ends in a drop, for the reason that the trace names.",

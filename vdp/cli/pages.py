@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
-from vdp.cli.text import Cell, aligned, escaped, print_table
+from vdp.cli.text import Cell, aligned, escaped, finding_line, print_table
 
 Row = Mapping[str, Any]
 Columns = Mapping[str, Callable[[Row], Cell]]
@@ -37,7 +37,7 @@ PORT_COLUMNS: Columns = {
     "mtu": _field("mtu"),
     "device": _field("device"),
     "netns": _field("netns"),
-    "ring": lambda row: row["rx_ring"] or None,
+    "ring": lambda row: row["rx_ring"] or row.get("txqueuelen"),
     "rx frames": _counter("rx_packets"),
     "rx bytes": _counter("rx_bytes"),
     "tx frames": _counter("tx_packets"),
@@ -258,6 +258,8 @@ def overload_text(overload: Row) -> str:
 
 
 def status_page(status: Row, stream: TextIO, named: bool) -> None:
+    """Figures, and what is wrong now, the worst first."""
+
     def total(name: str) -> int:
         return sum(worker[name] for worker in status["workers"])
 
@@ -269,9 +271,16 @@ def status_page(status: Row, stream: TextIO, named: bool) -> None:
         "upcalls": ", ".join(f"{count} {reason}" for reason, count in upcalls.items()),
         "overload": overload_text(status["overload"]),
     }
-    summary |= {f"trouble {n}": text for n, text in enumerate(status.get("troubles", ()), 1)}
     plain = {key: value for key, value in status.items() if not isinstance(value, list | dict)}
     _print_fields(_fields({**plain, **summary}), stream)
+    if "findings" not in status:  # nobody knows
+        return
+    print(file=stream)
+    for row in status["findings"]:
+        line = finding_line(row["subject"], row["sentence"], row["command"])
+        print(escaped(f"{row['severity']}: {line}"), file=stream)
+    if not status["findings"]:
+        print("nothing is wrong", file=stream)
 
 
 def print_json(answer: object, stream: TextIO) -> None:

@@ -32,6 +32,11 @@ def cell_text(cell: Cell) -> str:
     return f"{cell:.3f}" if isinstance(cell, float) else escaped(str(cell))
 
 
+def finding_line(subject: str, sentence: str, command: str) -> str:
+    """What is wrong, and the command that shows more."""
+    return f"{subject}: {sentence}  ({command})"
+
+
 def talk(message: str) -> None:
     """Say something to the person, on stderr."""
     print(message, file=sys.stderr)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from vdp.cli.text import Cell
+from vdp.cli.text import Cell, finding_line
 from vdp.control.view import FlowRow, MatchRow
-from vdp.status.findings import findings
 from vdp.status.history import History
 from vdp.status.sample import NOTHING, Flow, is_outside
 from vdp.status.words import ago, bits, rate, short
@@ -188,5 +187,5 @@ def headline(history: History) -> str:
 
 def wrong(history: History) -> list[tuple[str, str]]:
     """What is wrong now, by severity, in lines."""
-    found = findings(history.now, history.rates, history.heard, history.spoke)
-    return [(each.severity, f"{each.subject}: {each.sentence}  ({each.command})") for each in found]
+    found = history.findings()
+    return [(each.severity, finding_line(each.subject, each.sentence, each.command)) for each in found]

@@ -135,6 +135,7 @@ PORT_KEYS: Mapping[str, tuple[str, ...]] = {
     "netns": ("tap", "tun", "raw"),
     "mac": ("tap",),
     "queues": ("tap", "tun", "raw"),
+    "txqueuelen": ("tap", "tun"),
     "offload": ("tap", "tun", "raw"),
     "exclusive": ("raw",),
     "transmit": ("raw",),
@@ -405,6 +406,21 @@ def bound_links_can_leave(draft: Draft) -> Iterator[Fault]:
         )
 
 
+def links_have_another_end(draft: Draft) -> Iterator[Fault]:
+    """Nobody is at the other end of a tunnel from an address to itself."""
+    for index, link in draft.sections("link", LinkSection):
+        local, remote = (getattr(link.parameters, key, None) for key in ("local", "remote"))
+        if remote is None or remote != local or remote.is_unspecified:
+            continue
+        yield Fault(
+            ("link", index, "remote"),
+            "the address of the other end",
+            f'"{remote}"',
+            hint="write the address of the other host: there `local` and `remote` are swapped",
+            message=f'found "{remote}", this is the link\'s own local address',
+        )
+
+
 def open_links_are_meant(draft: Draft) -> Iterator[Fault]:
     """Nothing is taken out of a tunnel from whoever sends it, unless that is said in so many words."""
     for index, link in draft.sections("link", LinkSection):
@@ -538,6 +554,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("udp-underlay", udp_ports_are_on_an_interface),
     ("same-link", links_are_distinct),
     ("other-device", bound_links_can_leave),
+    ("contradiction", links_have_another_end),
     ("open-tunnel", open_links_are_meant),
     ("same-route", routes_are_distinct),
     ("impossible-rule", rules_make_sense),

@@ -150,10 +150,16 @@ class _Loading:
             self.tables[name] = section
 
     def validated(
-        self, model: type[BaseModel], path: KeyPath, raw: object, known: tuple[str, ...] = ()
+        self,
+        model: type[BaseModel],
+        path: KeyPath,
+        raw: object,
+        known: tuple[str, ...] = (),
+        context: Mapping[str, str] | None = None,
     ) -> BaseModel | None:
+        """`raw` as the model has it, or None and its faults.  context: for its validators."""
         try:
-            return model.model_validate(raw)
+            return model.model_validate(raw, context=context)
         except ValidationError as error:
             self.faults.extend(faults_of(error, model, path, raw, known))
             return None
@@ -195,7 +201,7 @@ class _Loading:
                 self.faults.append(Fault(place, expected, value_text(kind), hint, kind="unknown-kind"))
                 continue
             options = {key: value for key, value in raw.items() if key not in own}
-            parameters = self.validated(info.parameters, ("link", index), options, own)
+            parameters = self.validated(info.parameters, ("link", index), options, own, {"kind": kind})
             section = self.arrays["link"].get(index)
             if parameters is not None and isinstance(section, LinkSection):
                 self.arrays["link"][index] = section.with_parameters(parameters)

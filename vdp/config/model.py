@@ -39,6 +39,8 @@ from vdp.engine.interface import Confine, EngineConfig, PacketType
 # The kernel's least MTU for IPv4 (RFC 791) and its most for a TAP (drivers/net/tun.c).
 MTU_LEAST, MTU_MOST = 68, 65535
 MTU_LEAST_IPV6 = 1280  # RFC 8200 section 5
+# Pointers that fit what kmalloc gives at most, 4 MiB (ptr_ring.h): drivers/net/tun.c refuses longer rings.
+TXQUEUELEN_MOST = 524_288
 
 
 class Section(BaseModel):
@@ -99,6 +101,14 @@ class PortSection(Section):
         ge=1,
         le=16,
         description="queues, spread over the workers. `tap`, `tun`, `raw` with `interface`",
+    )
+    txqueuelen: int | None = Field(
+        default=None,
+        ge=1,
+        le=TXQUEUELEN_MOST,
+        description="packets that the kernel keeps for vdp in each queue while it is busy or restarted "
+        "(tx_queue_len); the kernel's own, 1000 of a `tap` and 500 of a `tun`, when left out. `tap` and "
+        "`tun` only",
     )
     up: bool = Field(default=True, description="false: the port is made, and stays down")
     offload: bool = Field(

@@ -173,6 +173,19 @@ SocketPath = Annotated[str, AfterValidator(socket_path), Kind("the path of a UNI
 # Addresses
 
 
+def address_hint(value: object, other_family: str = "") -> str:
+    """What to write in place of `value`, which is no address, or one of the `other_family`."""
+    if not isinstance(value, str):
+        return ""
+    text, slash, _ = value.partition("/")
+    try:
+        ip_address(text)
+    except ValueError:
+        is_name = re.fullmatch(r"[A-Za-z0-9_.-]*[A-Za-z][A-Za-z0-9_.-]*", value)
+        return "names are not resolved: write the address" if is_name else ""
+    return f'write "{text}"' if slash else other_family
+
+
 def _address(value: Any) -> IPv4Address | IPv6Address:
     expected = 'an IP address, such as "192.0.2.1"'
     if not isinstance(value, str):
@@ -180,8 +193,7 @@ def _address(value: Any) -> IPv4Address | IPv6Address:
     try:
         return ip_address(value)
     except ValueError:
-        hint = f'write "{value.split("/")[0]}"' if "/" in value else ""
-        raise refuse(expected, hint) from None
+        raise refuse(expected, address_hint(value)) from None
 
 
 def _interface(value: Any) -> IPv4Interface | IPv6Interface:

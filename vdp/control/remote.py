@@ -7,6 +7,7 @@ from typing import Any, cast
 from vdp.control.client import call
 from vdp.control.view import (
     DropRow,
+    FindingRow,
     FlowRow,
     HandlerRow,
     LinkRow,
@@ -50,6 +51,10 @@ class RemoteView:
 
     def show_bridge_macs(self) -> list[MacRow]:
         return cast("list[MacRow]", self._ask("bridge.macs"))
+
+    def findings(self) -> list[FindingRow]:
+        """What is wrong now.  ControlError UNKNOWN_METHOD: the daemon is of a version before it."""
+        return cast("list[FindingRow]", self._ask("finding.list"))
 
     def status(self) -> StatusRow:
         return cast("StatusRow", self._ask("status"))

@@ -59,6 +59,7 @@ class PortRow(TypedDict):
     queues: int
     kernel_drops: int  # frames lost in front of it for want of room
     rx_ring: int  # frames that fit the receive ring of a queue; 0: it receives by system calls
+    txqueuelen: int | None  # frames that the kernel keeps for each queue of a TAP or TUN; null: it is none
     counters: PortCounters
 
 
@@ -84,6 +85,7 @@ class LinkRow(TypedDict):
     counters: dict[str, int]  # by the names of struct rtnl_link_stats64
     err_count: int  # packets that will still tell their sender of a link failure (struct ip_tunnel)
     err_age_s: float | None  # since the last ICMP error that counted; null: none within 30 s
+    err_from: str | None  # who sent that error: a router, or the remote itself
     icmp_errors: dict[str, int]  # those believed, by effect: path_mtu, route, failure, ignored
     config: dict[str, Any]  # the [[link]] table that makes it again
     path_mtu: int | None  # of the way to its remote, as the kernel knows it
@@ -207,6 +209,10 @@ class MacRow(TypedDict):
     held: bool  # it moved too often, and is dropped from elsewhere
 
 
+class HeldRow(MacRow):
+    count: int  # of addresses that are held in the bridge
+
+
 class BridgeRow(TypedDict):
     bridge: str
     members: list[str]
@@ -318,6 +324,8 @@ class NetlinkRow(TypedDict):
     netns: str | None
     events: int
     overruns: int  # events were lost, and all tables read anew
+    in_step: NotRequired[bool]  # its tables are the kernel's; false: they are being read
+    lost_ago_s: NotRequired[float | None]  # since events were last lost; null: never
 
 
 class StatusRow(TypedDict):
@@ -325,7 +333,8 @@ class StatusRow(TypedDict):
     pid: int
     uptime_s: float
     config: str
-    ready: bool  # all ports and links of the configuration are there
+    ready: bool  # it is started, and nothing is missing
+    missing: NotRequired[list[str]]  # of the configuration, such as "port lan" (Inspector.missing)
     ports: int
     links: int
     bridges: NotRequired[list[str]]  # names; also of those that have learned nothing yet
@@ -337,12 +346,21 @@ class StatusRow(TypedDict):
     flows: FlowTotals
     upcalls: UpcallTotals
     overload: OverloadRow
-    held_macs: NotRequired[list[MacRow]]  # that moved too often
+    held_macs: NotRequired[list[HeldRow]]  # of each bridge where an address moved too often, one
     troubles: NotRequired[list[str]]  # what is wrong with ports' devices, a sentence each
     icmp: IcmpTotals
     log: dict[str, int]  # lines, by level
     netlink: list[NetlinkRow]
     requests: dict[str, dict[str, int]]  # on the control socket: by method, ok and error
+
+
+class FindingRow(TypedDict):
+    """Something that is wrong now (vdp.status.findings)."""
+
+    severity: Literal["bad", "warning"]  # it does not work; it may soon not
+    subject: str  # such as "port lan"
+    sentence: str
+    command: str  # where to look
 
 
 class DatapathView(Protocol):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from vdp.config import Config, LinkKindInfo, LinkSection, PortSection
+    from vdp.doctor.daemon import Running
 
 KERNEL_GRE = {"gre", "gretap", "ip6gre", "ip6gretap", "erspan", "ip6erspan"}
 #: AF_XDP in copy mode puts a frame into a chunk of 4096 bytes, behind 22 of its own.
@@ -25,15 +26,25 @@ UDP_SIZE, ETHERNET_SIZE = 8, 14
 
 
 class Configured:
-    """The checks of one configuration.  running: a daemon has it, so that its own devices are there."""
+    """The checks of one configuration.  running: a daemon has it, so that its own devices are there.
+
+    beside: the daemon that answers at its socket, with this configuration or one that it is to replace.
+    """
 
     def __init__(
-        self, config: Config, kinds: Mapping[str, LinkKindInfo], machine: Machine, *, running: bool = False
+        self,
+        config: Config,
+        kinds: Mapping[str, LinkKindInfo],
+        machine: Machine,
+        *,
+        running: bool = False,
+        beside: Running | None = None,
     ) -> None:
         self.config = config
         self.kinds = kinds
         self.machine = machine
         self.running = running
+        self.beside = beside
         self._devices: dict[Namespace, dict[str, Device]] = {}
 
     def results(self) -> Iterator[Result]:
@@ -66,10 +77,14 @@ class Configured:
         # It is made in our own namespace, and then moved.
         for netns in dict.fromkeys((None, port.netns)):
             device = self.devices(netns).get(port.name)
-            if device is None:
+            if device is None or (self.beside is not None and (port.name, netns) in self.beside.taps):
                 continue
             enter = f"ip netns exec {netns} " if netns else ""
-            if device.driver == "tun":
+            if device.driver == "tun" and device.held:
+                sentence = f"port {port.name}: a running process has a TAP or TUN of that name{_in(netns)}"
+                fix = "if it is vdp, `vdp reload` after replacing the file that it runs with; or another name"
+                yield Result("name-clash", "fail", sentence, fix)
+            elif device.driver == "tun":
                 sentence = (
                     f"port {port.name}: a TAP or TUN of that name is there already{_in(netns)}, and stays"
                 )
@@ -260,9 +275,14 @@ class Configured:
         if not self.machine.has_address(None, metrics.listen.host):
             sentence = f"metrics: no device has the address {metrics.listen.host}"
             yield Result("port-clash", "fail", sentence, 'listen = "127.0.0.1:9479" in [metrics]')
+        elif self.beside is not None and self.beside.metrics == str(metrics.listen):
+            return
         elif not self.machine.is_free(metrics.listen.host, metrics.listen.port):
             sentence = f"metrics: somebody listens on {metrics.listen} already"
-            fix = f"ss -ltnp 'sport = :{metrics.listen.port}' says who; or another port in [metrics] listen"
+            fix = (
+                f"ss -ltnp 'sport = :{metrics.listen.port}' says who: if it is vdp, `vdp reload` after "
+                "replacing the file that it runs with; or another port in [metrics] listen"
+            )
             yield Result("port-clash", "fail", sentence, fix)
 
 

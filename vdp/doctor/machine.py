@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from vdp.doctor.tuntap import is_held
 from vdp.netlink import namespaces
 
 # linux/capability.h
@@ -31,7 +32,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A network device.  driver: "tun", "veth", "gretap" …; gro, lro: what the kernel joins before us."""
+    """A network device.  driver: "tun", "veth", "gretap" …; gro, lro: what the kernel joins before us.
+
+    held: of a TAP or TUN, whether a process is attached to it; False: it stays from one that is gone.
+    """
 
     name: str
     mtu: int
@@ -39,6 +43,7 @@ class Device:
     driver: str
     gro: bool
     lro: bool
+    held: bool = False
 
 
 class Machine:
@@ -172,7 +177,8 @@ def _device(asked: socket.socket, name: str) -> Device:
     (hardware,) = struct.unpack_from("=H", request(_SIOCGIFHWADDR))
     driver = _HARDWARE_GRE.get(hardware) or _driver(asked, name)
     gro, offloads = _ethtool(asked, name, _GET_GRO), _ethtool(asked, name, _GET_FLAGS)
-    return Device(name, mtu, bool(flags & _IFF_UP), driver, bool(gro), bool(offloads & _LRO))
+    held = driver == "tun" and is_held(socket.if_nametoindex(name))
+    return Device(name, mtu, bool(flags & _IFF_UP), driver, bool(gro), bool(offloads & _LRO), held)
 
 
 def _driver(asked: socket.socket, name: str) -> str:

@@ -175,7 +175,7 @@ CONFIGURATION: Mapping[str, tuple[str, str, str]] = {
     ),
     "at-start-only": (
         "The key is read when vdp starts, and can not be changed by a reload.",
-        "Pools, tables and sockets are made once.",
+        "Pools, tables and sockets are made once; capabilities that nothing needs are given up for good.",
         "Restart vdp to have it changed, or put the old value back.",
     ),
 }

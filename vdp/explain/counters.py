@@ -47,7 +47,7 @@ COUNTERS: Mapping[str, tuple[str, str, str]] = {
     "kernel_drops": (
         "Frames that the kernel lost in front of the port for want of room.",
         "vdp does not read as fast as they come.",
-        "More `[engine] workers`, `queues` of the port, a longer queue of the device.",
+        "More `[engine] workers`, `queues` of the port, a longer `txqueuelen` of a `tap` or `tun`.",
     ),
     # struct vdp_worker_stats
     "iterations": ("Rounds of a worker's main loop.", "Traffic.", _STATUS),

@@ -205,7 +205,7 @@ DROPS: Mapping[str, tuple[str, str]] = {
     "tunnel_no_link": (
         "No link has these addresses and this key: another tunnel, a wrong `key`, `local` or "
         "`remote`, or a stranger.",
-        "Compare with the other end: `vdp link show` and `ip -d link show type gre` there (local and "
+        "Compare with the other end: `vdp link show` and `ip -d link show` there (local and "
         "remote are "
         "swapped, ikey is okey). `fallback = true` on a link takes all the rest.",
     ),

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 #: By name: (cause, what to do) of those that should stay at zero, or below a bound.
 TROUBLE: Mapping[str, tuple[str, str]] = {
     "vdp_ready": (
-        "0 while vdp starts or stops, or when something of the configuration could not be set up.",
-        "`vdp status`, the log, and `vdp doctor` say what is missing.",
+        "vdp starts or stops; or a port has no device, a link could not be made, a plugin not be loaded.",
+        "`vdp status` ends with what is missing; the log says since when, `vdp doctor` what mends it.",
     ),
     "vdp_config_last_reload_successful": (
         "0 when the file was refused, or a change failed and was undone.",
@@ -23,8 +23,8 @@ TROUBLE: Mapping[str, tuple[str, str]] = {
     ),
     "vdp_port_kernel_drops_total": (
         "vdp does not read as fast as packets come: the kernel's queue in front of the port is full.",
-        "More `[engine] workers` and `queues` of the port; a longer queue: `ip link set DEVICE "
-        "txqueuelen N`.",
+        "More `[engine] workers` and `queues` of the port; a longer queue: `txqueuelen = 10000` on a "
+        "`tap` or `tun`.",
     ),
     "vdp_port_up": (
         "0: it is set down, or its device is gone or down.",

@@ -6,9 +6,9 @@ from abc import abstractmethod
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationInfo, model_validator
 
-from vdp.config.values import DeviceName, Kind, Mac, refuse
+from vdp.config.values import DeviceName, Kind, Mac, address_hint, refuse
 from vdp.links.sequencing import SequenceParameters, Sequencing
 from vdp.protocols.ethernet import Ethernet
 from vdp.protocols.gre import GreFlag, header_size
@@ -26,22 +26,36 @@ MOST_SIZE = 0xFFF8
 FALLBACK_KEYS = frozenset({"fallback", "mtu", "mac", "up"})
 
 
-def _address(value: Any) -> IPv4Address:
+#: Kinds that there are over IPv6 as well, under the same name behind "ip6".
+OVER_BOTH = ("gre", "gretap", "erspan")
+
+
+def _end_hint(value: object, info: ValidationInfo) -> str:
+    """What to write for an end that is none of the kind's family."""
+    kind = str((info.context or {}).get("kind", ""))
+    other = kind.removeprefix("ip6") if kind.startswith("ip6") else f"ip6{kind}"
+    has_other = kind.removeprefix("ip6") in OVER_BOTH
+    return address_hint(value, f'write kind = "{other}"' if has_other else "")
+
+
+def _address(value: Any, info: ValidationInfo) -> IPv4Address:
     if isinstance(value, IPv4Address):
         return value
     try:
         return ANY if value == "any" else IPv4Address(value if isinstance(value, str) else "")
     except ValueError:
-        raise refuse('an IPv4 address, such as "192.0.2.1", or "any"') from None
+        expected = 'an IPv4 address, such as "192.0.2.1", or "any"'
+        raise refuse(expected, _end_hint(value, info)) from None
 
 
-def _address6(value: Any) -> IPv6Address:
+def _address6(value: Any, info: ValidationInfo) -> IPv6Address:
     if isinstance(value, IPv6Address):
         return value
     try:
         address = ANY6 if value == "any" else IPv6Address(value if isinstance(value, str) else "")
     except ValueError:
-        raise refuse('an IPv6 address, such as "2001:db8::1", or "any"') from None
+        expected = 'an IPv6 address, such as "2001:db8::1", or "any"'
+        raise refuse(expected, _end_hint(value, info)) from None
     if address.scope_id is not None:
         raise refuse("an IPv6 address without a zone: the underlay says which link it is on")
     return address
@@ -54,7 +68,9 @@ def _key(value: Any) -> int:
     except ValueError:
         number = None
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 0xFFFFFFFF:
-        raise refuse('a key: 0 to 4294967295, or dotted, such as "0.0.0.42"')
+        is_quoted = isinstance(value, str) and len(value) < 10 and value.isdecimal()
+        hint = f"write {int(value)}" if is_quoted else ""
+        raise refuse('a key: 0 to 4294967295, or dotted, such as "0.0.0.42"', hint)
     return number
 
 

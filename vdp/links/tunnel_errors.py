@@ -60,6 +60,7 @@ class TunnelErrors:
         self._engine = tunnel.datapath.engine
         self._state = tunnel.new_state()
         self._last_ns = 0  # 0: none lately
+        self._last_from: IPv4Address | IPv6Address | None = None
         self.effects: Counter[Effect] = Counter()
 
     @property
@@ -71,6 +72,11 @@ class TunnelErrors:
     def age_s(self) -> float | None:
         """Seconds since the last error that counted; None when that was too long ago to matter."""
         return (self._engine.clock() - self._last_ns) / NS if self._last_ns else None
+
+    @property
+    def last_from(self) -> IPv4Address | IPv6Address | None:
+        """Who sent the last error that counted: a router, or the remote itself; None as for `age_s`."""
+        return self._last_from if self._last_ns else None
 
     def note(self, ip: IPv4 | IPv6, icmp: IcmpError) -> None:
         """An error about a packet of the tunnel; `ip` is its outer header, as quoted."""
@@ -86,6 +92,7 @@ class TunnelErrors:
             now = self._engine.clock()
             self._engine.write_state(self._state, self.count + 1 if self._is_open(now) else 1)
             self._last_ns = now
+            self._last_from = type(destination)(icmp.sender)
 
     def signal(self, packet: Packet) -> None:
         """ip_tunnel_xmit and ip6_tnl_xmit, between path MTU and outer header."""

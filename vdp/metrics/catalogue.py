@@ -41,7 +41,7 @@ _WORKER = ("worker",)
 
 CATALOGUE = (
     Metric("vdp_build_info", "gauge", "1, with the version of vdp and of Python.", ("version", "python")),
-    Metric("vdp_ready", "gauge", "1 when everything of the configuration is set up, else 0."),
+    Metric("vdp_ready", "gauge", "1 when it is started and nothing of the configuration is missing, else 0."),
     Metric("vdp_uptime_seconds", "gauge", "Seconds since the dataplane was made."),
     Metric("vdp_config_reloads_total", "counter", "Times that the configuration was read anew.", ("result",)),
     Metric("vdp_config_last_reload_successful", "gauge", "0 when the last one changed nothing, or failed."),

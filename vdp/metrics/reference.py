@@ -11,8 +11,8 @@ _HEAD = """\
 # Metrics
 
 `http://127.0.0.1:9479/metrics` (`[metrics] listen`) serves what is below, as Prometheus text or OpenMetrics,
-and `process_*` and `python_gc_*` of the client library. `/-/ready` answers 200 when everything of the
-configuration is set up, else 503.
+and `process_*` and `python_gc_*` of the client library. `/-/ready` answers 200 when vdp is
+[ready](operating.md#ready), else 503 with what is missing.
 
 A *frame* is what one read or write carries; it may be a super-packet. A *packet* is one on the wire. The port
 label is a port's or, for the GRO cell of a link, the link's name. No label is taken from packets.

@@ -20,6 +20,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from vdp.config.values import Listen
+from vdp.control.view import StatusRow
 from vdp.metrics.collector import DatapathCollector, MetricsSource
 from vdp.status import History, render
 
@@ -62,18 +63,19 @@ class _Scrape(Collector):
 
 
 class MetricsServer:
-    """Serves a source's metrics at `listen` between start() and stop()."""
+    """Serves a source's metrics, and its history as a page, at `listen` between start() and stop()."""
 
-    def __init__(self, listen: Listen, source: MetricsSource, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, listen: Listen, source: MetricsSource, history: History, timeout_s: float = TIMEOUT_S
+    ) -> None:
         self._listen = listen
         self._source = source
         self._timeout_s = timeout_s
         self.registry = CollectorRegistry()
-        self._history = History(source)
+        self._history = history
         self.registry.register(DatapathCollector(source, heard=self._heard))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._sampling: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
         self._clients: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
@@ -96,17 +98,15 @@ class MetricsServer:
             raise OSError(
                 error.errno, f"metrics can not listen on {self._listen}: {error.strerror}"
             ) from None
-        self._sampling = asyncio.create_task(self._history.run())
 
     async def stop(self) -> None:
         if self._server is None:
             return
         self._server.close()
-        tasks = {*self._clients, *filter(None, [self._sampling])}
-        for task in tasks:
+        for task in self._clients:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._clients:
+            await asyncio.wait(self._clients)
         self._server = None
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -164,9 +164,7 @@ class MetricsServer:
                 body = files("vdp.status").joinpath(target[1:]).read_bytes()
                 answer = Answer(HTTPStatus.OK, body, FILES[target], PAGE_HEADERS)
             elif target == "/-/ready":
-                ready = self._source.status()["ready"]
-                status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
-                answer = Answer(status, b"ready\n" if ready else b"not ready\n")
+                answer = _readiness(self._source.status())
         except Exception as error:
             logger.exception("%s can not be made", target)
             answer = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}\n".encode())
@@ -195,6 +193,13 @@ class MetricsServer:
         head = "\r\n".join([*lines, "", ""])
         writer.write(head.encode() + (answer.body if body_wanted else b""))
         await writer.drain()
+
+
+def _readiness(status: StatusRow) -> Answer:
+    if status["ready"]:
+        return Answer(HTTPStatus.OK, b"ready\n")
+    why = ", ".join(status.get("missing", ())) or "it starts, or stops"
+    return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"not ready: {why}\n".encode())
 
 
 async def _linger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,6 +13,8 @@ SILENT_S = 60.0
 BUSY_MOST = 0.9
 FULL = 0.8
 PROBES_MOST = 16.0
+#: For so long it is told that events of the kernel were lost, though all was made good at once.
+LOST_S = 60.0
 #: Drops that are meant: a rule, a protocol's own decision, an ICMP error that was heard and ends here.
 MEANT = ("policy_", "icmp_error")
 
@@ -41,6 +43,7 @@ def findings(
     """
     every = [
         *_whole(now, found),
+        *_netlink(now),
         *_plugins(now),
         *_ports(now, found),
         *_links(now, heard or {}, spoke or {}),
@@ -53,7 +56,9 @@ def findings(
 def _whole(now: Sample, found: Rates) -> Iterator[Finding]:
     status = now.status
     if not status["ready"]:
-        yield Finding("bad", "vdp", "Not everything of the configuration is set up.", "vdp status")
+        missing = ", ".join(status.get("missing", ()))
+        sentence = f"It is not ready, this is missing: {missing}." if missing else "It starts, or stops."
+        yield Finding("bad", "vdp", sentence, "vdp doctor")
     if not status["reloads"]["was_good"]:
         sentence = "The last reload was refused: what runs is the configuration before it."
         yield Finding("warning", "vdp", sentence, "vdp reload --dry-run")
@@ -80,6 +85,21 @@ def _whole(now: Sample, found: Rates) -> Iterator[Finding]:
             f"{found.upcalls_lost:,.0f} first packets of flows a second are lost: Python can not keep up."
         )
         yield Finding("bad", "slow path", sentence, "vdp drop show")
+
+
+def _netlink(now: Sample) -> Iterator[Finding]:
+    for heard in now.status["netlink"]:
+        ago_s, netns = heard.get("lost_ago_s"), heard["netns"]
+        if ago_s is None:
+            continue
+        subject = "netlink" if netns is None else f"netlink of {netns}"
+        explain = "vdp explain vdp_netlink_overruns_total"
+        if not heard.get("in_step", True):
+            sentence = "Events of the kernel were lost: all is asked for again, and followed then."
+            yield Finding("bad", subject, sentence, explain)
+        elif ago_s < LOST_S:
+            sentence = f"Events of the kernel were lost {ago_s:.0f} s ago: all was asked for again."
+            yield Finding("warning", subject, sentence, explain)
 
 
 def _plugins(now: Sample) -> Iterator[Finding]:
@@ -140,19 +160,29 @@ def _links(now: Sample, heard: Mapping[str, float], spoke: Mapping[str, float]) 
             sentence = f"It sends, but has heard nothing from {link['remote']} for {silent / 60:.0f} min."
             yield Finding("bad", f"link {name}", sentence, show)
         if link["err_count"]:
-            sentence = f"Routers say that {link['remote']} can not be reached; senders are told so."
-            yield Finding("bad", f"link {name}", sentence, show)
+            yield Finding("bad", f"link {name}", _unreachable(link["remote"], link.get("err_from")), show)
+
+
+def _unreachable(remote: str | None, told_by: str | None) -> str:
+    nobody = (
+        "nobody takes the tunnel's packets there: is vdp running, do key and addresses match, "
+        "does a filter refuse them?"
+    )
+    if told_by is None:  # of a daemon that does not say who
+        return f"ICMP says that {remote} can not be reached (from the far host itself: {nobody})"
+    if told_by == remote:
+        return f"{remote} itself answers by ICMP: {nobody} Senders are told so."
+    return f"{told_by} says by ICMP that {remote} can not be reached; senders are told so."
 
 
 def _bridges(now: Sample) -> Iterator[Finding]:
-    """Of each bridge one address that moves; there are many where there is a loop."""
-    first = {row["bridge"]: row for row in reversed(now.status.get("held_macs", []))}
-    for name, row in first.items():
+    for row in now.status.get("held_macs", []):
+        who = f"{row['mac']} moves" if row["count"] == 1 else f"{row['mac']} and {row['count'] - 1} more move"
         sentence = (
-            f"{row['mac']} moves to and fro between members, and is held at {row['member']}: are two members "
-            "joined outside, or is it there twice?"
+            f"{who} to and fro between members; it is held at {row['member']}. "
+            "Are two members joined outside, or is it there twice?"
         )
-        yield Finding("bad", f"bridge {name}", sentence, "vdp bridge macs")
+        yield Finding("bad", f"bridge {row['bridge']}", sentence, "vdp bridge macs")
 
 
 def _drops(now: Sample, found: Rates) -> Iterator[Finding]:

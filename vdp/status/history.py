@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from vdp.status.findings import Finding, findings
 from vdp.status.sample import Flow, Rates, Rows, Sample, rates
 
 logger = logging.getLogger(__name__)
@@ -66,6 +67,10 @@ class History:
         for known in (self.heard, self.spoke):
             for name in known.keys() - self.now.links.keys():
                 del known[name]
+
+    def findings(self) -> list[Finding]:
+        """What was wrong when the last sample was taken, the worst first."""
+        return findings(self.now, self.rates, self.heard, self.spoke)
 
     def heard_ago(self, link: str) -> float | None:
         """Seconds since a link was last seen to have received; None: never."""

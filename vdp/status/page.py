@@ -7,7 +7,7 @@ from socket import gethostname
 from xml.etree.ElementTree import Element
 
 from vdp.status.charts import bar, line
-from vdp.status.findings import FULL, Finding, findings
+from vdp.status.findings import FULL, Finding
 from vdp.status.history import DEPTH, INTERVAL_S, History
 from vdp.status.html import Child, e, text_of
 from vdp.status.sample import NOTHING, Flow, is_outside
@@ -20,7 +20,7 @@ MINUTES = round(DEPTH * INTERVAL_S / 60)
 
 def render(history: History) -> str:
     """The whole page."""
-    found = findings(history.now, history.rates, history.heard, history.spoke)
+    found = history.findings()
     body = [
         _head(history, found),
         e(
